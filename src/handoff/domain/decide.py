@@ -1,0 +1,314 @@
+"""What becomes of one request: a pure function of the request and of what the store holds, under lock."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from handoff.domain import ids, message
+from handoff.domain.address_policy import lane_of
+from handoff.domain.model import (
+    Agent,
+    AgentStatus,
+    AssignRequest,
+    Callback,
+    KeyUse,
+    Queue,
+    Session,
+    SessionState,
+    TargetKind,
+    Transfer,
+)
+from handoff.domain.presence import has_free_slot, status_at
+from handoff.domain.refusals import Refusal
+from handoff.domain.retry import LIFETIME_MS
+
+
+class Reassign(StrEnum):
+    """When a session may be taken from the agent who has it."""
+
+    EXPECTED = "expected"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the store holds about one request.
+
+    `target` is the named agent or queue; `holder` the agent who has the session now; `holding` the transfer
+    by which its present holder got it; `keyed` and `keyed_transfer` what the request's Idempotency-Key was used for.
+    """
+
+    session: Session | None
+    target: Agent | Queue | None
+    holder: Agent | None = None
+    holding: Transfer | None = None
+    keyed: KeyUse | None = None
+    keyed_transfer: Transfer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred:
+    """The session changed hands. `session` and `agents` are the new facts to write."""
+
+    transfer: Transfer
+    callback: Callback
+    session: Session
+    agents: tuple[Agent, ...]
+    key: KeyUse | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An outcome that is recorded and told, and changes nobody's holdings."""
+
+    transfer: Transfer
+    callback: Callback
+    key: KeyUse | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """The request was decided before: the recorded answer stands.
+
+    `callback` is a copy of the message for a URL that was not told yet, else None.
+    """
+
+    transfer: Transfer
+    callback: Callback | None = None
+    key: KeyUse | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyReused:
+    """The Idempotency-Key is taken by another request; nothing is recorded."""
+
+
+Decision = Transferred | Refused | Repeated | KeyReused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _No:
+    refusal: Refusal
+    detail: str
+    names_holder: bool = False
+
+
+def decide(request: AssignRequest, situation: Situation, *, now_ms: int, fresh_id: str, reassign: Reassign) -> Decision:
+    """Decide one request at `now_ms` (epoch milliseconds); `fresh_id` is the UUIDv7 of its transfer."""
+    if situation.keyed is not None and situation.keyed_transfer is not None:
+        same = situation.keyed.fingerprint == request.fingerprint()
+        return Repeated(transfer=situation.keyed_transfer) if same else KeyReused()
+    no = _place_refusal(request, situation.session)
+    if no is None and situation.holding is not None and _is_with_target(request, situation.session):
+        return _repeat(request, situation.holding, now_ms)
+    no = no or _target_refusal(request, situation.target)
+    no = no or _holder_refusal(request, situation.session, reassign)
+    no = no or _load_refusal(situation.target, now_ms)
+    if no is not None:
+        return _refuse(request, situation.session, no, now_ms, ids.transfer_id(fresh_id))
+    return _transfer(request, situation, now_ms, ids.transfer_id(fresh_id))
+
+
+def _is_with_target(request: AssignRequest, session: Session | None) -> bool:
+    return session is not None and session.is_with(request.target)
+
+
+def _place_refusal(request: AssignRequest, session: Session | None) -> _No | None:
+    if request.org_id != request.stream_org_id:
+        return _No(
+            refusal=Refusal.ORG_NOT_FOUND,
+            detail=f"Stream {request.stream_id} does not belong to org {request.org_id}.",
+        )
+    if session is None or session.stream_id != request.stream_id:
+        return _No(
+            refusal=Refusal.SESSION_NOT_FOUND,
+            detail=f"Session {request.session_id} is not known in stream {request.stream_id}.",
+        )
+    if session.state is SessionState.CLOSED:
+        return _No(refusal=Refusal.SESSION_CLOSED, detail=f"Session {request.session_id} is closed.")
+    return None
+
+
+def _target_refusal(request: AssignRequest, target: Agent | Queue | None) -> _No | None:
+    if target is not None and target.org_id == request.org_id:
+        return None
+    is_agent = request.target.kind is TargetKind.AGENT
+    return _No(
+        refusal=Refusal.AGENT_NOT_FOUND if is_agent else Refusal.QUEUE_NOT_FOUND,
+        detail=f"{request.target.kind.capitalize()} {request.target.id} is not known in org {request.org_id}.",
+    )
+
+
+def _holder_refusal(request: AssignRequest, session: Session | None, reassign: Reassign) -> _No | None:
+    if session is None:
+        return None
+    holder = session.holder_id if session.state is SessionState.AGENT else None
+    if request.expected_agent_id is not None and request.expected_agent_id != holder:
+        return _No(
+            refusal=Refusal.HOLDER_CHANGED,
+            detail=f"Session {session.session_id} is not with agent {request.expected_agent_id} but with "
+            f"{_holder_phrase(session)}.",
+            names_holder=True,
+        )
+    if holder is None or request.expected_agent_id == holder or reassign is Reassign.ALWAYS:
+        return None
+    return _No(
+        refusal=Refusal.SESSION_ALREADY_ASSIGNED,
+        detail=f"Session {session.session_id} is with {_holder_phrase(session)}; "
+        f"to move it, send expectedAgentId {holder}.",
+        names_holder=True,
+    )
+
+
+def _holder_phrase(session: Session) -> str:
+    who = "the bot" if session.holder_id is None else f"{session.state} {session.holder_id}"
+    return f"{who} at version {session.version}"
+
+
+def _load_refusal(target: Agent | Queue | None, now_ms: int) -> _No | None:
+    if not isinstance(target, Agent):
+        return None
+    status = status_at(target, now_ms)
+    if status is not AgentStatus.AVAILABLE:
+        return _No(refusal=Refusal.AGENT_UNAVAILABLE, detail=f"Agent {target.agent_id} is {status}.")
+    if not has_free_slot(target):
+        return _No(
+            refusal=Refusal.AGENT_AT_CAPACITY,
+            detail=f"Agent {target.agent_id} has {target.active_sessions} of {target.max_sessions} slots in use.",
+        )
+    return None
+
+
+def _transfer(request: AssignRequest, situation: Situation, now_ms: int, transfer_id: str) -> Transferred:
+    before = situation.session
+    assert before is not None  # noqa: S101 (an unknown session was refused above)
+    after = replace(
+        before,
+        state=SessionState(request.target.kind.value),
+        holder_id=request.target.id,
+        version=before.version + 1,
+        transfer_id=transfer_id,
+    )
+    transfer = _record(
+        request,
+        before,
+        transfer_id=transfer_id,
+        now_ms=now_ms,
+        status=200,
+        code=None,
+        version=after.version,
+        body=message.answer(request.session_id, request.target, now_ms),
+    )
+    return Transferred(
+        transfer=transfer,
+        callback=_callback(transfer, message.success_callback(transfer)),
+        session=after,
+        agents=_shifted_load(situation),
+        key=_key(request, transfer_id, now_ms),
+    )
+
+
+def _shifted_load(situation: Situation) -> tuple[Agent, ...]:
+    freed = situation.holder
+    taken = situation.target
+    changed: list[Agent] = []
+    if freed is not None:
+        changed.append(replace(freed, active_sessions=freed.active_sessions - 1))
+    if isinstance(taken, Agent):
+        changed.append(replace(taken, active_sessions=taken.active_sessions + 1))
+    return tuple(changed)
+
+
+def _refuse(request: AssignRequest, session: Session | None, no: _No, now_ms: int, transfer_id: str) -> Refused:
+    members = None
+    if session is not None and no.names_holder:
+        members = message.holder_members(session.state, session.holder_id, session.version)
+    transfer = _record(
+        request,
+        session,
+        transfer_id=transfer_id,
+        now_ms=now_ms,
+        status=no.refusal.status,
+        code=no.refusal.code,
+        version=session.version if session is not None and no.names_holder else None,
+        body=message.problem(no.refusal, no.detail, members),
+    )
+    return Refused(
+        transfer=transfer,
+        callback=_callback(transfer, message.failure_callback(transfer, no.detail)),
+        key=_key(request, transfer_id, now_ms),
+    )
+
+
+def _record(
+    request: AssignRequest,
+    before: Session | None,
+    *,
+    transfer_id: str,
+    now_ms: int,
+    status: int,
+    code: str | None,
+    version: int | None,
+    body: bytes,
+) -> Transfer:
+    return Transfer(
+        account_id=request.account_id,
+        transfer_id=transfer_id,
+        app_id=request.app_id,
+        stream_id=request.stream_id,
+        org_id=request.org_id,
+        session_id=request.session_id,
+        target=request.target,
+        expected_agent_id=request.expected_agent_id,
+        previous_state=before.state if before else None,
+        previous_holder_id=before.holder_id if before else None,
+        status=status,
+        code=code,
+        version=version,
+        completed_at=now_ms,
+        callback_url=request.callback_url,
+        request_id=request.request_id,
+        body=body,
+    )
+
+
+def _repeat(request: AssignRequest, holding: Transfer, now_ms: int) -> Repeated:
+    if request.callback_url == holding.callback_url:
+        return Repeated(transfer=holding, key=_key(request, holding.transfer_id, now_ms))
+    first = _callback(holding, message.success_callback(holding))
+    copy = replace(
+        first,
+        callback_id=ids.callback_id(holding.transfer_id, request.callback_url),
+        app_id=request.app_id,
+        url=request.callback_url,
+        lane=lane_of(request.callback_url),
+        due_at=now_ms,
+        expires_at=now_ms + LIFETIME_MS,
+    )
+    return Repeated(transfer=holding, callback=copy, key=_key(request, holding.transfer_id, now_ms))
+
+
+def _key(request: AssignRequest, transfer_id: str, now_ms: int) -> KeyUse | None:
+    if request.idempotency_key is None:
+        return None
+    return KeyUse(
+        account_id=request.account_id,
+        app_id=request.app_id,
+        key=request.idempotency_key,
+        fingerprint=request.fingerprint(),
+        transfer_id=transfer_id,
+        created_at=now_ms,
+    )
+
+
+def _callback(transfer: Transfer, body: bytes) -> Callback:
+    return Callback(
+        account_id=transfer.account_id,
+        callback_id=ids.callback_id(transfer.transfer_id),
+        transfer_id=transfer.transfer_id,
+        app_id=transfer.app_id,
+        url=transfer.callback_url,
+        lane=lane_of(transfer.callback_url),
+        body=body,
+        due_at=transfer.completed_at,
+        expires_at=transfer.completed_at + LIFETIME_MS,
+    )

@@ -1,0 +1,32 @@
+"""Ids: opaque text of the caller's, and the shapes of our own."""
+
+import hashlib
+import re
+
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+_is_id = re.compile(ID_PATTERN).fullmatch
+
+# 64 bits of a digest: one transfer has a handful of receivers at the most.
+_COPY_DIGITS = 16
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can name anything here: 1 to 128 of `A-Za-z0-9_-`, a letter or digit first."""
+    return _is_id(text) is not None
+
+
+def transfer_id(fresh: str) -> str:
+    """The id of a transfer, `tr_` and a UUIDv7, so that ids grow with time and indexes stay dense."""
+    return f"tr_{fresh}"
+
+
+def callback_id(transfer: str, copy_for_url: str | None = None) -> str:
+    """The id of the one callback of a transfer, `msg_` and the transfer's UUID.
+
+    A repeat of the request with another `callbackUrl` gets a copy, whose id also names that URL by a
+    digest: so the primary key alone keeps any URL from being told twice.
+    """
+    first = f"msg_{transfer.removeprefix('tr_')}"
+    if copy_for_url is None:
+        return first
+    return f"{first}_{hashlib.sha256(copy_for_url.encode()).hexdigest()[:_COPY_DIGITS]}"

@@ -1,0 +1,219 @@
+"""The facts that a transfer is decided on. All are frozen: a change makes a new one.
+
+Times are epoch milliseconds. Ids are opaque text (`handoff.domain.ids`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+SessionKey = tuple[str, str]
+AgentKey = tuple[str, str]
+QueueKey = tuple[str, str]
+
+
+class TargetKind(StrEnum):
+    """What a conversation can be assigned to."""
+
+    AGENT = "agent"
+    QUEUE = "queue"
+
+
+class SessionState(StrEnum):
+    """Who has a session: the bot, a queue, an agent, or nobody any more."""
+
+    BOT = "bot"
+    QUEUE = "queue"
+    AGENT = "agent"
+    CLOSED = "closed"
+
+
+class AgentStatus(StrEnum):
+    """The four status types of the API family; only AVAILABLE receives conversations."""
+
+    AVAILABLE = "AVAILABLE"
+    AWAY = "AWAY"
+    BUSY = "BUSY"
+    OFFLINE = "OFFLINE"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The agent or queue that a request names."""
+
+    kind: TargetKind
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignRequest:
+    """One validated call of assign-conversation.
+
+    `stream_org_id` is the org of the stream in the path, as the directory has it.
+    `expected_agent_id` makes the call a compare-and-set on the present holder.
+    """
+
+    account_id: str
+    app_id: str
+    stream_id: str
+    stream_org_id: str
+    org_id: str
+    session_id: str
+    target: Target
+    callback_url: str
+    expected_agent_id: str | None = None
+    idempotency_key: str | None = None
+    request_id: str
+
+    def fingerprint(self) -> str:
+        """Digest of everything that makes two calls under one Idempotency-Key the same request."""
+        parts = (
+            self.stream_id,
+            self.org_id,
+            self.session_id,
+            self.target.kind,
+            self.target.id,
+            self.callback_url,
+            self.expected_agent_id,
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A bot session. `version` grows by one per change of holder or state.
+
+    `transfer_id` names the transfer by which the present agent or queue got it, else None.
+    """
+
+    account_id: str
+    session_id: str
+    stream_id: str
+    org_id: str
+    state: SessionState
+    holder_id: str | None
+    version: int
+    transfer_id: str | None
+
+    def is_with(self, target: Target) -> bool:
+        """Whether this very agent or queue has the session now."""
+        return self.state == target.kind.value and self.holder_id == target.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """An agent, with its load: `active_sessions` held out of `max_sessions` slots.
+
+    `status_expires_at` is when the status lapses to OFFLINE (None: never).
+    """
+
+    account_id: str
+    agent_id: str
+    org_id: str
+    status: AgentStatus
+    status_expires_at: int | None
+    max_sessions: int
+    active_sessions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A queue of an org. It has no capacity of its own."""
+
+    account_id: str
+    queue_id: str
+    org_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One recorded outcome, won or refused: the row that is appended and never changed.
+
+    `status` and `body` are the HTTP answer, byte for byte. `code` is None for a won transfer.
+    `version` is the session's version after a won transfer, or the one a refusal names.
+    `previous_state` and `previous_holder_id` tell who had the session before (None: no such session).
+    """
+
+    account_id: str
+    transfer_id: str
+    app_id: str
+    stream_id: str
+    org_id: str
+    session_id: str
+    target: Target
+    expected_agent_id: str | None
+    previous_state: SessionState | None
+    previous_holder_id: str | None
+    status: int
+    code: str | None
+    version: int | None
+    completed_at: int
+    callback_url: str
+    request_id: str
+    body: bytes
+
+    @property
+    def previous_agent_id(self) -> str | None:
+        """The agent whom the session was taken from, if one had it."""
+        return self.previous_holder_id if self.previous_state is SessionState.AGENT else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUse:
+    """An app's Idempotency-Key, the digest of the request it came with, and the transfer that answered it."""
+
+    account_id: str
+    app_id: str
+    key: str
+    fingerprint: str
+    transfer_id: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """One message of the outbox as it is first written: posted to `url` from `due_at` on.
+
+    `lane` is the origin of `url`. `body` is the exact bytes of every attempt.
+    """
+
+    account_id: str
+    callback_id: str
+    transfer_id: str
+    app_id: str
+    url: str
+    lane: str
+    body: bytes
+    due_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A caller's credentials and what they open.
+
+    `secrets` are the live HMAC keys, newest first; `public_keys` PEM texts for RS256, ES256 and EdDSA.
+    `streams` is None where the app may use every stream of its account.
+    """
+
+    account_id: str
+    app_id: str
+    name: str
+    secrets: tuple[str, ...]
+    public_keys: tuple[str, ...]
+    algorithms: tuple[str, ...]
+    scopes: frozenset[str]
+    streams: frozenset[str] | None
+    require_exp: bool
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A bot instance and the org it belongs to."""
+
+    account_id: str
+    stream_id: str
+    org_id: str
+    name: str

@@ -1,0 +1,55 @@
+"""Every refusal of the assignment API: its stable code, HTTP status and title."""
+
+from enum import Enum
+
+# Refusals about the conversation itself are recorded and told to the callback; the others never reach the store.
+_RECORDED_STATUSES = frozenset({404, 409, 410})
+
+
+class Refusal(Enum):
+    """A reason not to assign. The value is `(code, HTTP status, title)`."""
+
+    TOKEN_MISSING = ("token_missing", 401, "No token was sent")
+    TOKEN_INVALID = ("token_invalid", 401, "The token is not valid")
+    TOKEN_EXPIRED = ("token_expired", 401, "The token has expired")
+    APP_DISABLED = ("app_disabled", 401, "The token's app is disabled")
+    SCOPE_MISSING = ("scope_missing", 403, "The app lacks the scope of this API")
+    STREAM_FORBIDDEN = ("stream_forbidden", 403, "The app may not use this stream")
+    ACCOUNT_MISMATCH = ("account_mismatch", 403, "The accountid header names another account")
+    BODY_TOO_LARGE = ("body_too_large", 413, "The body is too large")
+    UNSUPPORTED_MEDIA_TYPE = ("unsupported_media_type", 415, "The body is not JSON")
+    INVALID_REQUEST = ("invalid_request", 422, "The request is not valid")
+    CONFLICTING_PARAMETERS = ("conflicting_parameters", 422, "A parameter has two values")
+    CALLBACK_URL_FORBIDDEN = ("callback_url_forbidden", 422, "The callbackUrl is not allowed")
+    IDEMPOTENCY_KEY_REUSED = ("idempotency_key_reused", 422, "The Idempotency-Key belongs to another request")
+    SESSION_NOT_FOUND = ("session_not_found", 404, "No such session in this stream")
+    AGENT_NOT_FOUND = ("agent_not_found", 404, "No such agent in this org")
+    QUEUE_NOT_FOUND = ("queue_not_found", 404, "No such queue in this org")
+    ORG_NOT_FOUND = ("org_not_found", 404, "The stream does not belong to this org")
+    SESSION_ALREADY_ASSIGNED = ("session_already_assigned", 409, "The session is with another agent")
+    HOLDER_CHANGED = ("holder_changed", 409, "The session is not with the expected agent")
+    AGENT_UNAVAILABLE = ("agent_unavailable", 409, "The agent is not available")
+    AGENT_AT_CAPACITY = ("agent_at_capacity", 409, "The agent has no free slot")
+    SESSION_CLOSED = ("session_closed", 410, "The session is closed")
+    OVERLOADED = ("overloaded", 503, "The service is overloaded")
+    STORE_UNAVAILABLE = ("store_unavailable", 503, "The store did not take the transfer")
+
+    @property
+    def code(self) -> str:
+        """The stable code that clients match on."""
+        return self.value[0]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.value[1]
+
+    @property
+    def title(self) -> str:
+        """The short sentence that is the same for every occurrence."""
+        return self.value[2]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the refusal is an outcome: written to the store and posted to the callback."""
+        return self.status in _RECORDED_STATUSES

@@ -1,0 +1,219 @@
+"""Delivers the outbox: claim a few, post them with no transaction open, record what became of them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from handoff.domain.retry import Attempt, Dead, ErrorClass, Verdict, judge
+from handoff.service.ports import (
+    AttemptResult,
+    Chance,
+    Claim,
+    ClaimedCallback,
+    Clock,
+    Ids,
+    Outbox,
+    Sender,
+    StoreError,
+)
+
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+# How long results wait for company before they are written, and how many make a full batch.
+_RECORD_DELAY_S: Final = 0.02
+_RECORD_BATCH: Final = 64
+# The safety net under the wake-ups: another process may have written a callback without telling us.
+_POLL_S: Final = 1.0
+# The floor under a rest, so that a message that is due but may not be claimed yet makes no busy loop.
+_MIN_REST_S: Final = 0.01
+_RECLAIM_S: Final = 5.0
+
+_NOTHING: Final = Claim(callbacks=(), next_due_at=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchLimits:
+    """`in_flight` attempts at a time; a lease lasts `lease_ms`; a stop waits `grace_s` for attempts under way."""
+
+    in_flight: int
+    lease_ms: int
+    grace_s: float
+
+
+class Dispatcher:
+    """Posts due callbacks until it is stopped.
+
+    Whatever it has claimed when it dies comes back when the lease runs out: each message is posted at least
+    once, under one id.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sender: Sender,
+        *,
+        executor: Executor,
+        clock: Clock,
+        ids: Ids,
+        chance: Chance,
+        limits: DispatchLimits,
+    ) -> None:
+        self._outbox = outbox
+        self._sender = sender
+        self._executor = executor
+        self._clock = clock
+        self._chance = chance
+        self._limits = limits
+        self._ids = ids
+        self._wake = asyncio.Event()
+        self._has_results = asyncio.Event()
+        self._results: list[AttemptResult] = []
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        self._is_drained = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to deliver, in the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._deliver(), name="dispatcher"),
+            loop.create_task(self._record(), name="recorder"),
+            loop.create_task(self._reclaim(), name="reclaimer"),
+        ]
+
+    def wake(self) -> None:
+        """Say that something may be due now."""
+        self._wake.set()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether callbacks are being delivered."""
+        return bool(self._tasks) and not self._is_stopping and not any(task.done() for task in self._tasks)
+
+    async def stop(self) -> None:
+        """Claim nothing more, let attempts under way end within the grace period, and record them all."""
+        self._is_stopping = True
+        self._wake.set()
+        deliver, record, reclaim = self._tasks
+        reclaim.cancel()
+        await asyncio.gather(deliver, reclaim, return_exceptions=True)
+        if self._attempts:
+            _, late = await asyncio.wait(self._attempts, timeout=self._limits.grace_s)
+            for attempt in late:
+                attempt.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        self._is_drained = True
+        self._has_results.set()
+        await record
+
+    async def _deliver(self) -> None:
+        while not self._is_stopping:
+            self._wake.clear()
+            free = self._limits.in_flight - len(self._attempts)
+            claim = await self._claim(free) if free > 0 else _NOTHING
+            for callback in claim.callbacks:
+                self._begin(callback)
+            if len(claim.callbacks) < free or free <= 0:
+                await self._rest(claim.next_due_at)
+
+    async def _claim(self, limit: int) -> Claim:
+        def claim() -> Claim:
+            return self._outbox.claim(
+                now_ms=self._clock.now_ms(),
+                limit=limit,
+                lease_ms=self._limits.lease_ms,
+                lease_token=self._ids.fresh(),
+            )
+
+        return await self._in_store(claim, default=_NOTHING)
+
+    async def _rest(self, due_at: int | None) -> None:
+        """Wait for a commit, a freed slot, the next due time, or the safety net's poll."""
+        until_due_s = _POLL_S if due_at is None else (due_at - self._clock.now_ms()) / 1_000
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timeout=min(max(until_due_s, _MIN_REST_S), _POLL_S))
+
+    def _begin(self, callback: ClaimedCallback) -> None:
+        attempt = asyncio.get_running_loop().create_task(self._attempt(callback))
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._end)
+
+    def _end(self, attempt: asyncio.Task[None]) -> None:
+        self._attempts.discard(attempt)
+        self._wake.set()
+
+    async def _attempt(self, callback: ClaimedCallback) -> None:
+        started_at = self._clock.now_ms()
+        try:
+            attempt = await self._sender.send(callback)
+        except asyncio.CancelledError:
+            attempt = Attempt(
+                started_at=started_at,
+                duration_ms=self._clock.now_ms() - started_at,
+                error=ErrorClass.TIMEOUT,
+                detail="the dispatcher stopped before the receiver answered",
+            )
+        verdict = judge(attempt, number=callback.number, expires_at=callback.expires_at, chance=self._chance.share())
+        _log_attempt(callback, attempt, verdict)
+        self._results.append(AttemptResult(claimed=callback, attempt=attempt, verdict=verdict))
+        self._has_results.set()
+
+    async def _record(self) -> None:
+        while not self._is_drained:
+            await self._has_results.wait()
+            if len(self._results) < _RECORD_BATCH and not self._is_drained:
+                await asyncio.sleep(_RECORD_DELAY_S)
+            self._has_results.clear()
+            await self._record_batch()
+        await self._record_batch()
+
+    async def _record_batch(self) -> None:
+        results, self._results = self._results, []
+        if not results:
+            return
+
+        def record() -> bool:
+            self._outbox.record(results, now_ms=self._clock.now_ms())
+            return True
+
+        if not await self._in_store(record, default=False):
+            self._results = results + self._results
+            await asyncio.sleep(_POLL_S)
+            self._has_results.set()
+
+    async def _reclaim(self) -> None:
+        while True:
+            await self._in_store(lambda: self._outbox.reclaim(now_ms=self._clock.now_ms()), default=0)
+            await asyncio.sleep(_RECLAIM_S)
+
+    async def _in_store(self, work: Callable[[], Value], *, default: Value) -> Value:
+        """Do the work in the store's thread; a store that is away costs a pause, not the dispatcher."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except StoreError as error:
+            log.warning("outbox unavailable", extra={"reason": str(error)})
+            return default
+
+
+def _log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
+    level = logging.WARNING if isinstance(verdict, Dead) else logging.INFO
+    log.log(
+        level,
+        "callback %s",
+        type(verdict).__name__.lower(),
+        extra={
+            "webhook_id": callback.callback_id,
+            "lane": callback.lane,
+            "attempt": callback.number,
+            "duration_ms": attempt.duration_ms,
+            "status": attempt.status,
+            "error": attempt.error,
+        },
+    )

@@ -1,0 +1,217 @@
+"""What the use cases need from the world, each as the smallest interface that serves.
+
+StoreError
+├── StoreUnavailable    the store cannot be reached, is full, locked or read-only
+├── Contended           another transaction won; the same work may be tried again at once
+└── Unwritable          the store refuses one of the rows
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from handoff.domain.model import (
+    Agent,
+    AgentKey,
+    App,
+    Callback,
+    KeyUse,
+    Queue,
+    QueueKey,
+    Session,
+    SessionKey,
+    Stream,
+    Transfer,
+)
+from handoff.domain.retry import Attempt, Verdict
+
+KeyName = tuple[str, str, str]
+TransferKey = tuple[str, str]
+
+
+class StoreError(Exception):
+    """The store did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 (a state of the world, not a mistake)
+    """The store is unavailable: {reason}.
+
+    `is_lost` tells that the connection went away, so that a new one may succeed, and that a commit under way
+    may have happened or not.
+    """
+
+    def __init__(self, reason: str, *, is_lost: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_lost = is_lost
+
+
+class Contended(StoreError):  # noqa: N818
+    """Another transaction won a deadlock or a serialization conflict."""
+
+
+class Unwritable(StoreError):  # noqa: N818
+    """The store refuses a row of this batch."""
+
+
+class Clock(Protocol):
+    """The wall clock."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds."""
+        ...
+
+
+class Ids(Protocol):
+    """Where fresh ids come from."""
+
+    def fresh(self) -> str:
+        """A UUIDv7 as text: unique, and growing with time."""
+        ...
+
+
+class Chance(Protocol):
+    """Where jitter comes from."""
+
+    def share(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one batch writes: new states of sessions and agents, and appended rows."""
+
+    sessions: Sequence[Session] = field(default=())
+    agents: Sequence[Agent] = field(default=())
+    transfers: Sequence[Transfer] = field(default=())
+    callbacks: Sequence[Callback] = field(default=())
+    keys: Sequence[KeyUse] = field(default=())
+
+
+class TransferTransaction(Protocol):
+    """One open transaction. Sessions are locked before agents, each in key order, so that no two can deadlock."""
+
+    def sessions(self, wanted: Collection[SessionKey]) -> Mapping[SessionKey, Session]:
+        """The sessions that exist, locked until the end of the transaction."""
+        ...
+
+    def agents(self, wanted: Collection[AgentKey]) -> Mapping[AgentKey, Agent]:
+        """The agents that exist, locked until the end of the transaction."""
+        ...
+
+    def queues(self, wanted: Collection[QueueKey]) -> Mapping[QueueKey, Queue]:
+        """The queues that exist."""
+        ...
+
+    def keys(self, wanted: Collection[KeyName]) -> Mapping[KeyName, KeyUse]:
+        """The Idempotency-Keys that were used before."""
+        ...
+
+    def transfers(self, wanted: Collection[TransferKey]) -> Mapping[TransferKey, Transfer]:
+        """The recorded transfers."""
+        ...
+
+    def write(self, changes: Changes) -> None:
+        """Write everything the batch decided."""
+        ...
+
+
+class TransferStore(Protocol):
+    """Where transfers are recorded. Synchronous: it is used from the committer's one thread."""
+
+    def begin(self) -> AbstractContextManager[TransferTransaction]:
+        """A transaction that commits when its block ends well and leaves nothing otherwise.
+
+        Raises StoreUnavailable, Contended or Unwritable, also from the commit itself.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedCallback:
+    """A message that this dispatcher may post until its lease runs out.
+
+    `number` is that of the attempt to make, from 1; `claim` counts the leases, lost ones too. `lease_token`
+    fences the record of a failure.
+    """
+
+    account_id: str
+    callback_id: str
+    app_id: str
+    url: str
+    lane: str
+    body: bytes
+    number: int
+    claim: int
+    expires_at: int
+    lease_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What was leased, and when the next pending message is due (epoch milliseconds; None: none is known)."""
+
+    callbacks: Sequence[ClaimedCallback]
+    next_due_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """An attempt, the message it was made for, and what follows."""
+
+    claimed: ClaimedCallback
+    attempt: Attempt
+    verdict: Verdict
+
+
+class Outbox(Protocol):
+    """The durable queue of callbacks. Synchronous: used from the dispatcher's thread."""
+
+    def claim(self, *, now_ms: int, limit: int, lease_ms: int, lease_token: str) -> Claim:
+        """Lease up to `limit` due messages, oldest due first."""
+        ...
+
+    def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
+        """Write the attempts and what follows from them.
+
+        A success is a fact and is written whoever holds the lease; a failure only by its own lease.
+        """
+        ...
+
+    def reclaim(self, *, now_ms: int) -> int:
+        """Return messages whose lease ran out to pending, and bury the expired and the poisonous. How many."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class Sender(Protocol):
+    """Makes one attempt. Never raises for what a receiver or the network does."""
+
+    async def send(self, claimed: ClaimedCallback) -> Attempt:
+        """Post the message once."""
+        ...
+
+
+class DirectoryStore(Protocol):
+    """Apps and streams, read outside any transfer's transaction. Synchronous."""
+
+    def find_app(self, app_id: str) -> App | None:
+        """The app with this id, of whatever account."""
+        ...
+
+    def find_stream(self, account_id: str, stream_id: str) -> Stream | None:
+        """The stream, if the account has it."""
+        ...
+
+    def check_ready(self) -> None:
+        """Raise StoreUnavailable unless the store answers and has the revision that this code needs."""
+        ...

@@ -1,0 +1,200 @@
+"""Every setting: `HANDOFF_*` in the environment or in a file `.env`, frozen after start."""
+
+import base64
+import ipaddress
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "HANDOFF_"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. Each line of the message names a variable and what to do."""
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Field descriptions give meaning and unit; `.env.example` lists them all."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        default="sqlite:///handoff.db",
+        description="Where everything is stored: `sqlite:///path` (one machine) or any `postgresql://` URL.",
+    )
+    database_prepare: bool = Field(
+        default=True,
+        description="Server-side prepared statements on PostgreSQL. Off behind a pooler in transaction mode.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
+    dispatcher: Literal["inline", "off"] = Field(
+        default="inline",
+        description="Whether `serve` also delivers callbacks (`inline`) or leaves it to `handoff dispatch` (`off`).",
+    )
+    reassign: Literal["expected", "always"] = Field(
+        default="expected",
+        description="Whether a session may be taken from an agent only by naming that agent in `expectedAgentId`, "
+        "or always.",
+    )
+    queue_limit: int = Field(
+        default=2_000, ge=1, description="Requests that may wait for a transaction before the answer is 503."
+    )
+    batch_limit: int = Field(default=256, ge=1, le=4_096, description="Requests decided in one transaction at most.")
+    patience_seconds: float = Field(
+        default=10, gt=0, description="Seconds that a request may wait for its transaction to begin."
+    )
+    grace_seconds: float = Field(
+        default=20, ge=0, description="Seconds that a stop waits for requests and callbacks under way."
+    )
+    token_cache_seconds: float = Field(
+        default=5,
+        ge=0,
+        le=60,
+        description="Seconds that a verified token and a read of the directory are trusted: how long a revoked secret "
+        "still works.",
+    )
+    token_leeway_seconds: float = Field(
+        default=30,
+        ge=0,
+        le=300,
+        description="Seconds by which clocks may differ when `exp`, `nbf` and `iat` are checked.",
+    )
+    callback_policy: Literal["development", "production"] = Field(
+        default="development",
+        description="`development` allows callbacks to loopback and over plain http; it is refused when listening on "
+        "anything but loopback. `production` allows neither.",
+    )
+    callback_plain_http: bool | None = Field(
+        default=None, description="Whether callbacks may use plain http; unset: as the policy says."
+    )
+    callback_allow_nets: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode] = Field(
+        default=(), description="Private networks that callbacks may reach, as CIDR, separated by commas."
+    )
+    callback_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts that callbacks may reach, separated by commas, `.example.com` with its subdomains; empty: any.",
+    )
+    callback_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="Signing secrets `whsec_…` separated by commas, newest first. Each app's own is derived from them.",
+    )
+    callback_signing: Literal["on", "off"] = Field(
+        default="on", description="`off` sends callbacks unsigned; production needs secrets or this."
+    )
+    callback_ca_file: Path | None = Field(
+        default=None, description="File of further CA certificates (PEM) that receivers are verified with."
+    )
+    callback_timeout_seconds: float = Field(
+        default=15, gt=0, le=300, description="Seconds from the start of an attempt to the end of reading its answer."
+    )
+    callback_in_flight: int = Field(
+        default=128, ge=1, le=4_096, description="Callbacks being posted at one time, per dispatcher."
+    )
+    callback_lease_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="Seconds after which a callback claimed by a dispatcher that died is taken over.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="`console` for people, `json` for machines."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Lowest level that is logged."
+    )
+
+    @classmethod
+    def load(cls, **values: Any) -> Self:  # noqa: ANN401 (any field may be given)
+        """The settings of this environment, with `values` over them. Raises SettingsError."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_sentence(problem) for problem in error.errors())) from None
+
+    @field_validator("callback_allow_nets", "callback_allow_hosts", "callback_secrets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("callback_secrets")
+    @classmethod
+    def _are_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            _check_secret(secret.get_secret_value())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_known_store(cls, value: str) -> str:
+        if value.startswith(("sqlite:///", "postgresql://", "postgres://")) and value != "sqlite:///:memory:":
+            return value
+        raise ValueError("use sqlite:///path/to/file or postgresql://user@host/database")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.callback_policy == "development" and not _is_loopback(self.host):
+            raise ValueError(
+                f"HANDOFF_CALLBACK_POLICY=development lets callbacks reach this machine, so it is refused when "
+                f"listening on {self.host}: set HANDOFF_CALLBACK_POLICY=production or HANDOFF_HOST=127.0.0.1"
+            )
+        if self.callback_policy == "production" and self.callback_signing == "on" and not self.callback_secrets:
+            raise ValueError(
+                "callbacks would go out unsigned: set HANDOFF_CALLBACK_SECRETS (make one with `handoff token "
+                "--callback-secret`) or say HANDOFF_CALLBACK_SIGNING=off"
+            )
+        if self.callback_lease_seconds < 2 * self.callback_timeout_seconds + 10:
+            raise ValueError(
+                f"HANDOFF_CALLBACK_LEASE_SECONDS must be at least {2 * self.callback_timeout_seconds + 10:g}, twice "
+                "HANDOFF_CALLBACK_TIMEOUT_SECONDS and 10 more, or callbacks under way would be taken over"
+            )
+        return self
+
+    @property
+    def allows_plain_http(self) -> bool:
+        """Whether a `callbackUrl` may be `http://…`."""
+        if self.callback_plain_http is None:
+            return self.callback_policy == "development"
+        return self.callback_plain_http
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for every `HANDOFF_*` variable that is no setting, with the nearest that is."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    sentences = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known:
+            near = get_close_matches(name, known, n=1)
+            sentences.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return sentences
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return said
+    name = PREFIX + str(problem["loc"][0]).upper()
+    if name == "HANDOFF_PORT" and str(problem["input"]).startswith("tcp://"):
+        said += " (Kubernetes sets this for a service named handoff: set enableServiceLinks: false)"
+    return f"{name}: {said}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_secret(text: str) -> None:
+    # The same rule as handoff.delivery.signature, checked here so that a mistake stops the start.
+    try:
+        size = len(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not text.startswith("whsec_") or not 24 <= size <= 64:
+        raise ValueError("each secret is whsec_ and the base64 of 24 to 64 bytes")

@@ -1,0 +1,211 @@
+"""The durable queue of callbacks, on the same rows that the transfers' transactions append."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Engine, and_, bindparam, case, func, select, update
+from sqlalchemy.engine import RowMapping
+
+from handoff.domain.retry import MAX_CLAIMS_WITHOUT_ATTEMPT, Again, Dead, DeadReason, Delivered, Verdict
+from handoff.service.ports import AttemptResult, Claim, ClaimedCallback
+from handoff.store.batch import Batch, Row
+from handoff.store.engine import ThreadConnection
+from handoff.store.tables import callback_attempts, callbacks
+
+# A claim buries what has expired in passing, this many at a time.
+_RECLAIM_LIMIT: Final = 1_000
+
+_is_this: Final = and_(
+    callbacks.c.account_id == bindparam("this_account"), callbacks.c.callback_id == bindparam("this_callback")
+)
+
+_due: Final = (
+    select(callbacks)
+    .where(callbacks.c.state == "pending", callbacks.c.due_at <= bindparam("now"))
+    .order_by(callbacks.c.due_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_next_due: Final = select(func.min(callbacks.c.due_at)).where(callbacks.c.state == "pending")
+
+_lease: Final = (
+    update(callbacks)
+    .where(_is_this)
+    .values(
+        state="sending",
+        claims=callbacks.c.claims + 1,
+        lease_token=bindparam("token"),
+        lease_until=bindparam("until"),
+    )
+)
+
+# A success is a fact whoever held the lease; it ends the message, and a late failure changes nothing any more.
+_mark_delivered: Final = (
+    update(callbacks)
+    .where(_is_this, callbacks.c.state != "delivered")
+    .values(
+        state="delivered",
+        attempts=callbacks.c.attempts + 1,
+        last_status=bindparam("status"),
+        last_error=None,
+        dead_reason=None,
+        lease_token=None,
+        lease_until=None,
+        ended_at=bindparam("now"),
+    )
+)
+_mark_failed: Final = (
+    update(callbacks)
+    .where(_is_this, callbacks.c.state == "sending", callbacks.c.lease_token == bindparam("token"))
+    .values(
+        state=bindparam("state_after"),
+        attempts=callbacks.c.attempts + 1,
+        due_at=func.coalesce(bindparam("due"), callbacks.c.due_at),
+        last_status=bindparam("status"),
+        last_error=bindparam("error"),
+        dead_reason=bindparam("reason"),
+        lease_token=None,
+        lease_until=None,
+        ended_at=bindparam("ended"),
+    )
+)
+
+
+def _bury(reason: DeadReason, where: ColumnElement[bool]) -> Any:  # noqa: ANN401 (an Update whose type says nothing)
+    return (
+        update(callbacks)
+        .where(where)
+        .values(
+            state="dead", dead_reason=reason.value, lease_token=None, lease_until=None, ended_at=bindparam("buried_at")
+        )
+    )
+
+
+_bury_expired: Final = _bury(DeadReason.EXPIRED, _is_this)
+
+_lapsed: Final = (
+    select(callbacks.c.account_id, callbacks.c.callback_id)
+    .where(callbacks.c.state == "sending", callbacks.c.lease_until <= bindparam("now"))
+    .order_by(callbacks.c.lease_until)
+    .limit(_RECLAIM_LIMIT)
+    .with_for_update(skip_locked=True)
+)
+_is_poison: Final = callbacks.c.claims - callbacks.c.attempts >= MAX_CLAIMS_WITHOUT_ATTEMPT
+_return: Final = (
+    update(callbacks)
+    .where(_is_this)
+    .values(
+        state=case((_is_poison, "dead"), else_="pending"),
+        dead_reason=case((_is_poison, DeadReason.POISON.value), else_=None),
+        ended_at=case((_is_poison, bindparam("now")), else_=None),
+        lease_token=None,
+        lease_until=None,
+    )
+)
+
+
+class SqlOutbox:
+    """See `handoff.service.ports.Outbox`. Used from one thread, with a connection of its own."""
+
+    def __init__(self, engine: Engine, batch: Batch) -> None:
+        self._connection = ThreadConnection(engine)
+        self._batch = batch
+
+    def claim(self, *, now_ms: int, limit: int, lease_ms: int, lease_token: str) -> Claim:
+        """Lease up to `limit` due messages, oldest due first; bury those among them that have expired."""
+        with self._connection.transaction() as connection:
+            due = connection.execute(_due, {"now": now_ms, "limit": limit}).mappings().all()
+            live = [row for row in due if row["expires_at"] > now_ms]
+            expired = [row for row in due if row["expires_at"] <= now_ms]
+            if live:
+                fence = {"token": lease_token, "until": now_ms + lease_ms}
+                connection.execute(_lease, [_this(row) | fence for row in live])
+            if expired:
+                connection.execute(_bury_expired, [_this(row) | {"buried_at": now_ms} for row in expired])
+            next_due_at = connection.scalar(_next_due)
+        return Claim(callbacks=[_claimed(row, lease_token) for row in live], next_due_at=next_due_at)
+
+    def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
+        """Write the attempts and what follows from them."""
+        delivered = [result for result in results if isinstance(result.verdict, Delivered)]
+        failed = [result for result in results if not isinstance(result.verdict, Delivered)]
+        with self._connection.transaction() as connection:
+            self._batch.append(connection, callback_attempts, [_attempt_row(result) for result in results], once=True)
+            if delivered:
+                connection.execute(_mark_delivered, [_delivered_row(result, now_ms) for result in delivered])
+            if failed:
+                connection.execute(_mark_failed, [_failed_row(result, now_ms) for result in failed])
+
+    def reclaim(self, *, now_ms: int) -> int:
+        """Return messages whose lease ran out to pending, and bury those that only ever lose their lease."""
+        with self._connection.transaction() as connection:
+            lapsed = connection.execute(_lapsed, {"now": now_ms}).mappings().all()
+            if lapsed:
+                connection.execute(_return, [_this(row) | {"now": now_ms} for row in lapsed])
+        return len(lapsed)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+
+def _this(row: RowMapping) -> dict[str, Any]:
+    return {"this_account": row["account_id"], "this_callback": row["callback_id"]}
+
+
+def _claimed(row: RowMapping, lease_token: str) -> ClaimedCallback:
+    return ClaimedCallback(
+        account_id=row["account_id"],
+        callback_id=row["callback_id"],
+        app_id=row["app_id"],
+        url=row["url"],
+        lane=row["lane"],
+        body=row["body"].encode(),
+        number=row["attempts"] + 1,
+        claim=row["claims"] + 1,
+        expires_at=row["expires_at"],
+        lease_token=lease_token,
+    )
+
+
+def _attempt_row(result: AttemptResult) -> Row:
+    attempt = result.attempt
+    return {
+        "account_id": result.claimed.account_id,
+        "callback_id": result.claimed.callback_id,
+        "claim": result.claimed.claim,
+        "started_at": attempt.started_at,
+        "duration_ms": attempt.duration_ms,
+        "status": attempt.status,
+        "error": attempt.error.value if attempt.error else None,
+        "detail": attempt.detail,
+        "remote_address": attempt.remote_address,
+        "excerpt": attempt.excerpt,
+    }
+
+
+def _result_key(result: AttemptResult) -> dict[str, Any]:
+    return {"this_account": result.claimed.account_id, "this_callback": result.claimed.callback_id}
+
+
+def _delivered_row(result: AttemptResult, now_ms: int) -> Row:
+    return _result_key(result) | {"status": result.attempt.status, "now": now_ms}
+
+
+def _failed_row(result: AttemptResult, now_ms: int) -> Row:
+    return _result_key(result) | {
+        "token": result.claimed.lease_token,
+        "status": result.attempt.status,
+        "error": result.attempt.error.value if result.attempt.error else None,
+        **_after_failure(result.verdict, now_ms),
+    }
+
+
+def _after_failure(verdict: Verdict, now_ms: int) -> dict[str, Any]:
+    match verdict:
+        case Again(due_at=due_at):
+            return {"state_after": "pending", "due": due_at, "reason": None, "ended": None}
+        case Dead(reason=reason):
+            return {"state_after": "dead", "due": None, "reason": reason.value, "ended": now_ms}
+        case Delivered():
+            raise AssertionError("a delivered message is not a failed one")

@@ -1,0 +1,205 @@
+"""The tables. Every primary key begins with the account; times are epoch milliseconds.
+
+Keys of rows that are only ever appended grow with time (UUIDv7), so that inserts touch the end of one index.
+SQLite keeps each table in its primary key's own tree (WITHOUT ROWID): one tree to search and to write, not two.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+metadata = MetaData(naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s_check"})
+
+# Rows that change often get room on their page, so that PostgreSQL can update them in place.
+_ROOMY: Final[dict[str, Any]] = {"sqlite_with_rowid": False, "postgresql_with": {"fillfactor": 80}}
+_DENSE: Final[dict[str, Any]] = {"sqlite_with_rowid": False}
+
+apps = Table(
+    "apps",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("secrets", JSON, nullable=False),
+    Column("public_keys", JSON, nullable=False),
+    Column("algorithms", JSON, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    # null: every stream of the account
+    Column("streams", JSON(none_as_null=True), nullable=True),
+    Column("require_exp", Boolean, nullable=False),
+    Column("is_enabled", Boolean, nullable=False),
+    PrimaryKeyConstraint("account_id", "app_id"),
+    # A token names its app only, so an app's id is unique across accounts.
+    Index("apps_app_id", "app_id", unique=True),
+    **_DENSE,
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "stream_id"),
+    **_DENSE,
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("first_name", Text, nullable=False),
+    Column("last_name", Text, nullable=False),
+    Column("email_id", Text, nullable=False),
+    Column("custom_id", Text, nullable=True),
+    Column("status", Text, nullable=False),
+    Column("status_expires_at", BigInteger, nullable=True),
+    Column("max_sessions", Integer, nullable=False),
+    Column("active_sessions", Integer, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("account_id", "agent_id"),
+    CheckConstraint("status IN ('AVAILABLE', 'AWAY', 'BUSY', 'OFFLINE')", name="status"),
+    CheckConstraint("max_sessions >= 0", name="max_sessions"),
+    CheckConstraint("active_sessions >= 0", name="active_sessions"),
+    **_ROOMY,
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("queue_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "queue_id"),
+    **_DENSE,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("holder_id", Text, nullable=True),
+    Column("version", BigInteger, nullable=False),
+    # the transfer by which the present holder got the session
+    Column("transfer_id", Text, nullable=True),
+    PrimaryKeyConstraint("account_id", "session_id"),
+    CheckConstraint("state IN ('bot', 'queue', 'agent', 'closed')", name="state"),
+    CheckConstraint("(holder_id IS NOT NULL) = (state IN ('queue', 'agent'))", name="holder"),
+    **_ROOMY,
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("transfer_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("expected_agent_id", Text, nullable=True),
+    Column("previous_state", Text, nullable=True),
+    Column("previous_holder_id", Text, nullable=True),
+    Column("status", SmallInteger, nullable=False),
+    Column("code", Text, nullable=True),
+    Column("version", BigInteger, nullable=True),
+    Column("completed_at", BigInteger, nullable=False),
+    Column("callback_url", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "transfer_id"),
+    **_DENSE,
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("transfer_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id", "app_id", "key"),
+    **_DENSE,
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("callback_id", Text, nullable=False),
+    Column("transfer_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("due_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("claims", Integer, nullable=False, server_default="0"),
+    Column("lease_token", Text, nullable=True),
+    Column("lease_until", BigInteger, nullable=True),
+    Column("last_status", SmallInteger, nullable=True),
+    Column("last_error", Text, nullable=True),
+    Column("dead_reason", Text, nullable=True),
+    Column("ended_at", BigInteger, nullable=True),
+    PrimaryKeyConstraint("account_id", "callback_id"),
+    CheckConstraint("state IN ('pending', 'sending', 'delivered', 'dead', 'cancelled')", name="state"),
+    **_ROOMY,
+)
+
+callbacks_due = Index(
+    "callbacks_due",
+    callbacks.c.due_at,
+    sqlite_where=callbacks.c.state == "pending",
+    postgresql_where=callbacks.c.state == "pending",
+)
+callbacks_leased = Index(
+    "callbacks_leased",
+    callbacks.c.lease_until,
+    sqlite_where=callbacks.c.state == "sending",
+    postgresql_where=callbacks.c.state == "sending",
+)
+
+callback_attempts = Table(
+    "callback_attempts",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("callback_id", Text, nullable=False),
+    # the claim that the attempt was made under, counted from 1: a lost lease leaves a gap
+    Column("claim", Integer, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("duration_ms", BigInteger, nullable=False),
+    Column("status", SmallInteger, nullable=True),
+    Column("error", Text, nullable=True),
+    Column("detail", Text, nullable=True),
+    Column("remote_address", Text, nullable=True),
+    Column("excerpt", Text, nullable=True),
+    PrimaryKeyConstraint("account_id", "callback_id", "claim"),
+    **_DENSE,
+)
