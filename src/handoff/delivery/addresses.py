@@ -7,7 +7,7 @@ OSError
 import contextlib
 import socket
 import ssl
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from aiohttp import AddrInfoType, SocketFactoryType, TCPConnector, ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -122,11 +122,8 @@ def is_local_address(address: str) -> bool:
 
     A server that listens on every address also listens on that one. Raises OSError when no socket can be made.
     """
-    ip = ip_address(address)
-    if isinstance(ip, IPv6Address):
-        ip = ip.ipv4_mapped or ip
-    family = socket.AF_INET6 if isinstance(ip, IPv6Address) else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect((str(ip), _ANY_PORT))
-        return bool(ip_address(probe.getsockname()[0]) == ip)
+        probe.connect((address, _ANY_PORT))
+        return bool(ip_address(probe.getsockname()[0]) == ip_address(address))
     return False  # no route: neither ours nor anyone's

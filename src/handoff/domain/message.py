@@ -6,6 +6,7 @@ vendor family's `errors` envelope as extensions.
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from handoff.domain.model import SessionState, Target, TargetKind, Transfer
 from handoff.domain.refusals import Refusal
@@ -28,15 +29,31 @@ def answer(session_id: str, target: Target, completed_at: int) -> bytes:
 
 def problem(refusal: Refusal, detail: str, members: Mapping[str, object] | None = None) -> bytes:
     """The body of a refusal (RFC 9457). `members` are further extension members of this occurrence."""
+    return _json(problem_object(refusal, detail, members))
+
+
+def problem_object(refusal: Refusal, detail: str, members: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The same, before it is serialised."""
+    return {
+        "type": f"urn:handoff:problem:{refusal.code}",
+        "title": refusal.title,
+        "status": refusal.status,
+        "detail": detail,
+        "code": refusal.code,
+        **(members or {}),
+        "errors": [{"msg": detail, "code": refusal.status}],
+    }
+
+
+def plain_problem(status: int, detail: str) -> bytes:
+    """The body of an HTTP error that is no refusal of ours, such as an unknown path."""
     return _json(
         {
-            "type": f"urn:handoff:problem:{refusal.code}",
-            "title": refusal.title,
-            "status": refusal.status,
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
             "detail": detail,
-            "code": refusal.code,
-            **(members or {}),
-            "errors": [{"msg": detail, "code": refusal.status}],
+            "errors": [{"msg": detail, "code": status}],
         }
     )
 

@@ -85,10 +85,10 @@ class Committer(Generic[Item, Result]):
         if len(self._waiting) >= self._queue_limit:
             raise Overloaded(f"{self._queue_limit} requests are waiting already")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting[Item, Result](item, loop.create_future(), loop.time() + self._patience_s)
-        self._waiting.append(waiting)
+        answer: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append(_Waiting(item, answer, loop.time() + self._patience_s))
         self._arrived.set()
-        return await waiting.answer
+        return await answer
 
     async def _run(self) -> None:
         while not (self._is_stopping and not self._waiting):

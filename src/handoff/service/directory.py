@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from cachetools import TTLCache
 
 from handoff.domain.model import App, Stream
-from handoff.service.ports import DirectoryStore
+from handoff.service.ports import DirectoryStore, StoreError
 
 Found = TypeVar("Found")
 
@@ -44,9 +44,13 @@ class Directory:
             self._streams[key] = stream
             return stream
 
-    async def check_ready(self) -> None:
-        """Raise StoreError unless the store answers, at the revision that this code needs."""
-        await self._read(self._store.check_ready)
+    async def problem(self) -> str | None:
+        """What keeps the store from serving: None when it answers, at the revision that this code needs."""
+        try:
+            await self._read(self._store.check_ready)
+        except StoreError as error:
+            return str(error)
+        return None
 
     async def _read(self, read: Callable[[], Found]) -> Found:
         return await asyncio.get_running_loop().run_in_executor(self._executor, read)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 _CHUNK: Final = 1 << 16
+# Characters of one element: far more than any row needs, and a bound on what a broken file makes us read ahead.
+_LONGEST_VALUE: Final = 1 << 20
 _BLANK: Final = " \t\r\n"
 _decoder: Final = json.JSONDecoder()
 
@@ -99,8 +101,10 @@ class _Text:
         while True:
             try:
                 value, end = _decoder.raw_decode(self._window, self._place)
+            except RecursionError:
+                raise self.error("nested too deeply") from None
             except json.JSONDecodeError as error:
-                if not self._refill():
+                if len(self._window) - self._place > _LONGEST_VALUE or not self._refill():
                     self._advance(min(error.pos, len(self._window)))
                     raise self.error(f"not JSON: {error.msg}") from None
                 continue

@@ -54,6 +54,7 @@ class IdempotencyKeyReused(Exception):  # noqa: N818 (a refusal)
     """The Idempotency-Key was used for another request before."""
 
 
+# An answer to give, or the exception to raise for the request.
 Outcome = Answer | IdempotencyKeyReused | StoreError
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Select, Table, and_, bindparam, func, literal, select
+from sqlalchemy import Column, Engine, Select, Table, and_, bindparam, case, func, literal, null, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 
-from handoff.domain.model import App, Stream
+from handoff.domain.model import AgentStatus, App, Stream
 from handoff.store import tables
 from handoff.store.batch import Row
 from handoff.store.errors import translated
@@ -15,7 +15,6 @@ from handoff.store.schema import require_revision
 
 # What an import never touches in a row that is there already: who holds what is changed by transfers alone.
 _KEPT: Final[Mapping[str, frozenset[str]]] = {
-    "agents": frozenset({"active_sessions"}),
     "sessions": frozenset({"state", "version"}),
 }
 
@@ -63,30 +62,35 @@ class SqlDirectoryWriter:
     def upsert(self, section: str, rows: Sequence[Row]) -> None:
         """Insert the rows of one table, or renew what they say of rows that are there.
 
-        A column whose value is None keeps what is stored. Raises Unwritable where the store refuses a row.
+        An agent's status of None keeps the stored one. Raises Unwritable where the store refuses a row.
         """
         table = tables.metadata.tables[section]
         with translated(), self._engine.begin() as connection:
-            connection.execute(_upsert(connection, table, tuple(rows[0])), list(rows))
+            connection.execute(_upsert(connection.dialect.name, table), list(rows))
 
     def close(self) -> None:
         """Let go of the connection."""
         self._engine.dispose()
 
 
-def _upsert(connection: Connection, table: Table, names: tuple[str, ...]) -> Any:  # noqa: ANN401 (two dialects' Insert)
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    fallbacks = {"status": "OFFLINE"} if table is tables.agents else {}
-    given = {name: bindparam(name, type_=table.c[name].type) for name in names}
-    statement = dialect.insert(table).values(
-        {
-            name: func.coalesce(value, literal(fallbacks[name])) if name in fallbacks else value
-            for name, value in given.items()
-        }
-    )
-    kept = {key.name for key in table.primary_key.columns} | _KEPT.get(table.name, frozenset())
-    renewed = {name: func.coalesce(given[name], table.c[name]) for name in names if name not in kept}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=renewed)
+def _upsert(dialect_name: str, table: Table) -> Any:  # noqa: ANN401 (two dialects' Insert)
+    insert = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
+    given = {column.name: bindparam(column.name, type_=column.type) for column in table.c if _is_imported(column)}
+    inserted: dict[str, Any] = dict(given)
+    renewed: dict[str, Any] = {
+        name: value
+        for name, value in given.items()
+        if not table.c[name].primary_key and name not in _KEPT.get(table.name, ())
+    }
+    if table is tables.agents:
+        inserted["status"] = func.coalesce(given["status"], literal(AgentStatus.OFFLINE.value))
+        renewed["status"] = func.coalesce(given["status"], table.c.status)
+        renewed["status_expires_at"] = case((given["status"].is_(None), table.c.status_expires_at), else_=null())
+    return insert(table).values(inserted).on_conflict_do_update(index_elements=list(table.primary_key), set_=renewed)
+
+
+def _is_imported(column: Column[Any]) -> bool:
+    return column.name not in {"active_sessions", "status_expires_at", "holder_id", "transfer_id"}
 
 
 def _app(row: RowMapping) -> App:
@@ -98,7 +102,7 @@ def _app(row: RowMapping) -> App:
         public_keys=tuple(row["public_keys"]),
         algorithms=tuple(row["algorithms"]),
         scopes=frozenset(row["scopes"]),
-        streams=None if row["streams"] is None else frozenset(row["streams"]),
+        streams=None if row["streams"] == "*" else frozenset(row["streams"]),
         require_exp=row["require_exp"],
         is_enabled=row["is_enabled"],
     )

@@ -52,4 +52,5 @@ def found_revision(connection: Connection) -> str | None:
     """The store's revision; None where it has no tables of ours."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision

@@ -37,8 +37,8 @@ apps = Table(
     Column("public_keys", JSON, nullable=False),
     Column("algorithms", JSON, nullable=False),
     Column("scopes", JSON, nullable=False),
-    # null: every stream of the account
-    Column("streams", JSON(none_as_null=True), nullable=True),
+    # a list of streams, or "*": every stream of the account
+    Column("streams", JSON, nullable=False),
     Column("require_exp", Boolean, nullable=False),
     Column("is_enabled", Boolean, nullable=False),
     PrimaryKeyConstraint("account_id", "app_id"),

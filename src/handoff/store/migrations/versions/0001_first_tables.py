@@ -70,7 +70,7 @@ def _create_apps() -> None:
         sa.Column("public_keys", sa.JSON(), nullable=False),
         sa.Column("algorithms", sa.JSON(), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
-        sa.Column("streams", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("streams", sa.JSON(), nullable=False),
         sa.Column("require_exp", sa.Boolean(), nullable=False),
         sa.Column("is_enabled", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "app_id", name=op.f("apps_pkey")),

@@ -1,0 +1,6 @@
+"""`python -m handoff`."""
+
+from handoff.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="python -m handoff")

@@ -1,0 +1,101 @@
+"""The FastAPI application: routes, problem answers, the OpenAPI document, and its page without a CDN."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from handoff.api import health
+from handoff.api.problems import answer_http_exception, answer_unexpected
+from handoff.api.routes import assign_router, problem_schema
+from handoff.api.services import Services
+
+_DESCRIPTION: Final = """Assigns a bot conversation to a human agent: exactly once, durably, and tells the caller so.
+
+Where the vendor's API family documents a name, a shape or a text, it is used exactly; extensions are marked so.
+"""
+_SECURITY: Final = {
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "auth",
+        "description": "A JWT whose claim `appId` names the app.",
+    },
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where `auth` is absent."},
+}
+
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+def build_app(version: str, open_services: OpenServices) -> FastAPI:
+    """An application that opens its services when it starts and closes them when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services() as services:
+            app.state.services = services
+            yield
+            app.state.services = None
+
+    app = FastAPI(
+        title="Handoff",
+        version=version,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
+    )
+    app.include_router(assign_router())
+    app.include_router(health.router)
+    _serve_docs(app)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            app.openapi_schema = _completed(document)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way to extend the document
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with what FastAPI cannot know: our problems in place of its 422, and how tokens are sent."""
+    problem = problem_schema()
+    schemas = document["components"]["schemas"]
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    document["components"]["securitySchemes"] = _SECURITY
+    return document
+
+
+def _serve_docs(app: FastAPI) -> None:
+    """Swagger UI from the files of an installed package: the page needs no internet."""
+    spec = find_spec("fastapi_offline")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package fastapi-offline, whose files the page /docs is made of, is not installed")
+    app.mount("/docs/assets", StaticFiles(directory=Path(spec.origin).parent / "static"), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=f"{app.title} API",
+            swagger_js_url="docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="docs/assets/swagger-ui.css",
+            swagger_favicon_url="docs/assets/favicon.png",
+        )

@@ -1,0 +1,93 @@
+"""Reading the call's parameters: from a JSON body, the query string, or some from each."""
+
+from typing import Any, Final
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from handoff.api.problems import Refuse
+from handoff.api.schemas import AssignParameters
+from handoff.domain.refusals import Refusal
+
+MAX_BODY_BYTES: Final = 64 * 1024
+
+_NAMES: Final = {field.alias: name for name, field in AssignParameters.model_fields.items()}
+_SENTENCES: Final = {
+    "string_pattern_mismatch": "1 to 128 of A-Z a-z 0-9 _ -, a letter or digit first",
+    "string_type": "must be a string",
+    "string_too_short": "must not be empty",
+    "missing": "required",
+    "extra_forbidden": "no such field",
+    "model_type": "must be a JSON object",
+}
+
+
+async def read_parameters(request: Request) -> AssignParameters:
+    """What the request says. Raises Refuse for a body that is too large, no JSON or not valid."""
+    body = await _read_body(request)
+    try:
+        parameters = AssignParameters.model_validate_json(body) if body else AssignParameters()
+        if request.scope["query_string"]:
+            return _with_query(parameters, request)
+    except ValidationError as error:
+        raise Refuse(Refusal.INVALID_REQUEST, sentence_of(error)) from None
+    return parameters
+
+
+async def _read_body(request: Request) -> bytes:
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise _too_large()
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        pieces.append(piece)
+    if size:
+        _require_json(request)
+    return b"".join(pieces)
+
+
+def _too_large() -> Refuse:
+    return Refuse(Refusal.BODY_TOO_LARGE, f"The body may have {MAX_BODY_BYTES} bytes at most.")
+
+
+def _require_json(request: Request) -> None:
+    """A body without a Content-Type is taken for JSON; one that says otherwise is not."""
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+    if not is_json:
+        raise Refuse(Refusal.UNSUPPORTED_MEDIA_TYPE, "Send the body as Content-Type: application/json.")
+
+
+def _with_query(parameters: AssignParameters, request: Request) -> AssignParameters:
+    values: dict[str, Any] = {}
+    for alias, name in _NAMES.items():
+        said = set(request.query_params.getlist(alias or name))
+        in_body = getattr(parameters, name)
+        if in_body is not None:
+            said.add(in_body)
+        if len(said) > 1:
+            raise Refuse(Refusal.CONFLICTING_PARAMETERS, f"{alias}: sent with more than one value.")
+        if said:
+            values[alias or name] = said.pop()
+    return AssignParameters.model_validate(values)
+
+
+def sentence_of(error: ValidationError) -> str:
+    """Every field that is wrong and what it must be; nothing of what was sent, which may be anything."""
+    problems = [
+        f"{'.'.join(str(part) for part in problem['loc'])}: {_said(problem)}" if problem["loc"] else _said(problem)
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return "; ".join(problems) + "."
+
+
+def _said(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+    if problem["type"] == "json_invalid":
+        return "the body is not JSON: " + str(problem["msg"]).removeprefix("Invalid JSON: ")
+    return _SENTENCES.get(problem["type"], str(problem["msg"]).removeprefix("Value error, "))

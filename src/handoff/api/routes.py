@@ -1,0 +1,130 @@
+"""The declarations: what the OpenAPI document says of the assignment call and of its callback."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, Header, Path, Query
+from fastapi.routing import APIRoute
+
+from handoff.api.assign import AssignRoute
+from handoff.api.problems import PROBLEM_JSON
+from handoff.api.schemas import (
+    AssignedToAgent,
+    AssignedToQueue,
+    AssignToAgent,
+    AssignToQueue,
+    FailedMessage,
+    Problem,
+    TransferredMessage,
+)
+from handoff.domain import message
+from handoff.domain.refusals import Refusal
+
+BASE_PATH: Final = "/agentassist/api/v1/public/{streamId}"
+
+_HEADERS: Final = {
+    "X-Request-Id": {
+        "description": "The request's id, the caller's own where it sent one.",
+        "schema": {"type": "string"},
+    },
+    "X-Transfer-Id": {"description": "The recorded outcome.", "schema": {"type": "string"}},
+    "ETag": {"description": "The session's version.", "schema": {"type": "string"}, "example": '"1"'},
+}
+_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+_CHALLENGE: Final = {"WWW-Authenticate": {"description": "RFC 9110, 11.6.1.", "schema": {"type": "string"}}}
+_STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
+
+_callbacks: Final = APIRouter()
+
+
+@_callbacks.post(
+    "{$request.body#/callbackUrl}",
+    summary="The outcome, told to the callbackUrl",
+    responses={
+        "2XX": {"description": "The message has arrived. Anything else is tried again for three days."},
+        410: {"description": "The receiver wants no more of this message."},
+    },
+)
+def outcome(
+    _body: Annotated[TransferredMessage | FailedMessage, Body()],
+    _webhook_id: Annotated[str, Header(alias="webhook-id", description="The same in every attempt.")],
+    _webhook_timestamp: Annotated[str, Header(alias="webhook-timestamp", description="Epoch seconds of this attempt.")],
+    _webhook_signature: Annotated[
+        str, Header(alias="webhook-signature", description="Standard Webhooks, one `v1,…` for every live secret.")
+    ],
+) -> None:
+    """Signed as Standard Webhooks describes; posted at least once, in no promised order."""
+
+
+def _refusals() -> dict[int | str, dict[str, Any]]:
+    """One response per status, with every code of that status as an example."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for refusal in Refusal:
+        response = responses.setdefault(refusal.status, _refusal_response(refusal))
+        example = message.problem_object(refusal, refusal.title + ".")
+        response["content"][PROBLEM_JSON]["examples"][refusal.code] = {"summary": refusal.title, "value": example}
+    return responses
+
+
+def _refusal_response(refusal: Refusal) -> dict[str, Any]:
+    recorded = {"X-Transfer-Id": _HEADERS["X-Transfer-Id"]} if refusal.is_recorded else {}
+    told = "Recorded, and told to the callback." if refusal.is_recorded else "Nothing was recorded, nobody is told."
+    return {
+        "description": told,
+        "headers": {"X-Request-Id": _HEADERS["X-Request-Id"], **recorded, **_STATUS_HEADERS.get(refusal.status, {})},
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+    }
+
+
+def _declared(
+    streamId: Annotated[  # noqa: N803 (the vendor's name)
+        str, Path(description="BotId or StreamId.", examples=["st-a0ec5267-a58a-5fbb-ab0e-e27ebc35xxxx"])
+    ],
+    _body: Annotated[
+        AssignToAgent | AssignToQueue | None, Body(description="Or the same names as query parameters.")
+    ] = None,
+    _callback_url: Annotated[str | None, Query(alias="callbackUrl")] = None,
+    _org_id: Annotated[str | None, Query(alias="orgId")] = None,
+    _agent_id: Annotated[str | None, Query(alias="aId")] = None,
+    _session_id: Annotated[str | None, Query(alias="botSessionId")] = None,
+    _transferred_type: Annotated[str | None, Query(alias="transferredType")] = None,
+    _queue_id: Annotated[str | None, Query(alias="queueId")] = None,
+    _expected_agent_id: Annotated[str | None, Query(alias="expectedAgentId", description="Extension.")] = None,
+    _account_id: Annotated[
+        str | None, Header(alias="accountid", description="Must name the account of the token's app.")
+    ] = None,
+    _idempotency_key: Annotated[
+        str | None, Header(alias="Idempotency-Key", description="Extension: a repeat gets the recorded answer.")
+    ] = None,
+    _request_id: Annotated[str | None, Header(alias="X-Request-Id", description="Extension: comes back.")] = None,
+) -> None:
+    """Assign the bot session to the agent or queue, exactly once, and post the outcome to `callbackUrl`.
+
+    The call, its fields, the answer's four keys and the callback's existence are the vendor's documentation.
+    Everything else is this service's own: the refusals and their codes, `expectedAgentId`, `Idempotency-Key`,
+    `X-Request-Id`, the answer's headers, and the messages that the callback is told.
+    """
+    del streamId
+
+
+def assign_router() -> APIRouter:
+    """The router of the assignment call."""
+    router = APIRouter(prefix=BASE_PATH, route_class=AssignRoute)
+    router.add_api_route(
+        "/assign-conversation",
+        _declared,
+        methods=["POST"],
+        operation_id="assignConversation",
+        summary="Assign a conversation to an agent or a queue",
+        tags=["routing"],
+        response_model=AssignedToAgent | AssignedToQueue,
+        response_description="Assigned, or assigned before by this very request.",
+        responses={200: {"headers": _HEADERS}, **_refusals()},
+        callbacks=[route for route in _callbacks.routes if isinstance(route, APIRoute)],
+        openapi_extra={"security": [{"token": []}, {"bearer": []}]},
+    )
+    return router
+
+
+def problem_schema() -> dict[str, Any]:
+    """The schema of Problem, which no route returns by itself."""
+    return Problem.model_json_schema(ref_template="#/components/schemas/{model}")

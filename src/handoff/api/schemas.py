@@ -1,0 +1,132 @@
+"""What goes over the wire, as the OpenAPI document shows it and as pydantic checks it.
+
+The names are the vendor's documented ones, in its spelling.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from handoff.domain.ids import ID_PATTERN
+
+MAX_URL = 2_048
+
+Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
+Url = Annotated[str, StringConstraints(min_length=1)]
+
+_AGENT = "a-8cd2673-0cb7-462d-9453-0ee60e52xxxx"
+_OTHER_AGENT = "a-220172c-856e-4db6-a2d1-d4c2dabexxxx"
+_QUEUE = "qu-b5d3bb4-a1ac-4caa-9be6-55a5abc3xxxx"
+_SESSION = "6538f8a3c9cf425ee5cfxxxx"
+_ORG = "o-02c0d56d-fd90-5e24-8458-01be1d2exxxx"
+_COMPLETED_AT = 1698825180041
+_TRANSFER = "tr_019aad5e-5d1c-7c61-8d7b-0c8d3e1f2a3b"
+
+
+class AssignParameters(BaseModel):
+    """Every parameter of the call, from the body, the query or both. Unknown ones are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    callback_url: Url | None = Field(None, alias="callbackUrl")
+    org_id: Id | None = Field(None, alias="orgId")
+    agent_id: Id | None = Field(None, alias="aId")
+    session_id: Id | None = Field(None, alias="botSessionId")
+    transferred_type: Literal["AGENT", "QUEUE"] | None = Field(None, alias="transferredType")
+    queue_id: Id | None = Field(None, alias="queueId")
+    expected_agent_id: Id | None = Field(None, alias="expectedAgentId")
+
+
+class _Assign(BaseModel):
+    callback_url: str = Field(
+        alias="callbackUrl",
+        description="Absolute http or https URL that is told the outcome.",
+        max_length=MAX_URL,
+        examples=["http://localhost:8009"],
+    )
+    org_id: Id = Field(alias="orgId", description="The org of the stream.", examples=[_ORG])
+    session_id: Id = Field(alias="botSessionId", description="The bot session to assign.", examples=[_SESSION])
+    expected_agent_id: Id | None = Field(
+        None,
+        alias="expectedAgentId",
+        description="Extension: assign only if this agent has the session now.",
+        examples=[_OTHER_AGENT],
+    )
+
+
+class AssignToAgent(_Assign):
+    """The documented call: to a specific agent."""
+
+    agent_id: Id = Field(alias="aId", description="The agent to assign to.", examples=[_AGENT])
+
+
+class AssignToQueue(_Assign):
+    """The vendor's newer form: to a queue."""
+
+    transferred_type: Literal["QUEUE"] = Field(alias="transferredType")
+    queue_id: Id = Field(alias="queueId", description="The queue to assign to.", examples=[_QUEUE])
+
+
+class _Assigned(BaseModel):
+    session_id: Id = Field(alias="sessionId", examples=[_SESSION])
+    status: Literal["transferred"]
+    completed_at: int = Field(alias="requestCompletedAt", description="Epoch milliseconds.", examples=[_COMPLETED_AT])
+
+
+class AssignedToAgent(_Assigned):
+    """The session is with the agent."""
+
+    agent_id: Id = Field(alias="agentId", examples=[_AGENT])
+
+
+class AssignedToQueue(_Assigned):
+    """The session waits in the queue."""
+
+    queue_id: Id = Field(alias="queueId", examples=[_QUEUE])
+
+
+class FamilyError(BaseModel):
+    """One entry of the API family's own error envelope."""
+
+    msg: str
+    code: int = Field(description="The HTTP status.")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details with two extensions: a stable `code` and the family's `errors`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong with this request, and what to do.")
+    code: str | None = Field(None, description="Stable, for programs.")
+    errors: list[FamilyError]
+    agent_id: Id | None = Field(None, alias="agentId", description="With a 409 that names it: who has the session.")
+    queue_id: Id | None = Field(None, alias="queueId", description="With a 409 that names it: where it waits.")
+    version: int | None = Field(None, description="With a 409 that names the holder: the session's version.")
+
+
+class TransferredMessage(BaseModel):
+    """What the callback is told of a won transfer."""
+
+    session_id: Id = Field(alias="sessionId", examples=[_SESSION])
+    agent_id: Id | None = Field(None, alias="agentId", examples=[_AGENT])
+    queue_id: Id | None = Field(None, alias="queueId")
+    status: Literal["transferred"]
+    completed_at: int = Field(alias="requestCompletedAt", examples=[_COMPLETED_AT])
+    transfer_id: Id = Field(alias="transferId", examples=[_TRANSFER])
+    version: int = Field(examples=[1])
+    previous_agent_id: Id | None = Field(None, alias="previousAgentId")
+
+
+class FailedMessage(BaseModel):
+    """What the callback is told of a refusal about the session, the agent, the queue or the org."""
+
+    session_id: Id = Field(alias="sessionId", examples=[_SESSION])
+    agent_id: Id | None = Field(None, alias="agentId", examples=[_AGENT])
+    queue_id: Id | None = Field(None, alias="queueId")
+    status: Literal["failed"]
+    code: str = Field(examples=["agent_at_capacity"])
+    reason: str
+    completed_at: int = Field(alias="requestCompletedAt", examples=[_COMPLETED_AT])
+    transfer_id: Id = Field(alias="transferId", examples=[_TRANSFER])

@@ -1,0 +1,37 @@
+"""What the routes need, put together by the composition root."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from handoff.api.auth import Authenticator
+from handoff.domain.model import AssignRequest
+from handoff.service.directory import Directory
+from handoff.service.ports import Ids
+from handoff.service.transfer import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The running service as its routes see it.
+
+    `assign` waits for the request's transaction; it raises Overloaded, IdempotencyKeyReused or StoreError.
+    `refuse_callback_url` tells why a URL is not allowed, or None. `check_ready` gives each part's state: None
+    where it is well, else a sentence.
+    """
+
+    assign: Callable[[AssignRequest], Awaitable[Answer]]
+    authenticator: Authenticator
+    directory: Directory
+    ids: Ids
+    refuse_callback_url: Callable[[str], str | None]
+    check_ready: Callable[[], Awaitable[dict[str, str | None]]]
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that handles this request. Raises RuntimeError before the app's start."""
+    services: Services | None = getattr(request.app.state, "services", None)
+    if services is None:
+        raise RuntimeError("the app is not started: serve it, or use `with TestClient(app) as client:`")
+    return services

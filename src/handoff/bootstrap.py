@@ -1,0 +1,260 @@
+"""The composition root: who is wired to whom, and the order of start and stop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import lru_cache, partial
+from typing import Final
+
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from handoff import __version__
+from handoff.api.app import build_app
+from handoff.api.auth import Authenticator
+from handoff.api.directory_schemas import to_row
+from handoff.api.services import Services
+from handoff.delivery.sender import HttpSender, SenderOptions
+from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
+from handoff.domain.address_policy import AddressRules, refuse_url
+from handoff.domain.decide import Reassign
+from handoff.domain.model import AssignRequest
+from handoff.service.committer import Committer
+from handoff.service.directory import Directory
+from handoff.service.directory_file import Entry
+from handoff.service.dispatcher import Dispatcher, DispatchLimits
+from handoff.service.importing import ImportReport, import_entries
+from handoff.service.ports import TransferStore
+from handoff.service.transfer import Answer, Transfers
+from handoff.settings import Settings, SettingsError
+from handoff.store.audit import SqlAudit
+from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
+from handoff.store.directory import SqlDirectory, SqlDirectoryWriter
+from handoff.store.engine import is_sqlite, open_reader, open_writer
+from handoff.store.errors import translated
+from handoff.store.outbox import SqlOutbox
+from handoff.store.schema import migrate, require_revision
+from handoff.store.transfers import SqlTransferStore
+from handoff.system import SystemChance, SystemClock, SystemIds
+
+_URLS_REMEMBERED: Final = 4_096
+_READ_THREADS: Final = 2
+
+OpenTransferStore = Callable[[Settings], TransferStore]
+
+
+def create_app(settings: Settings | None = None, *, open_transfers: OpenTransferStore | None = None) -> FastAPI:
+    """The whole service as an ASGI application; with no settings, those of the environment.
+
+    Its work begins with the application's start (the ASGI lifespan). `open_transfers` is where another store of
+    transfers can be put in. Raises SettingsError.
+    """
+    chosen = settings or Settings.load()
+    _signing_secrets(chosen)
+    return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store))
+
+
+def open_transfer_store(settings: Settings) -> TransferStore:
+    """The store that the committer writes to: a commit there is on disk."""
+    engine = open_writer(settings.database_url, durability="FULL", prepare=settings.database_prepare)
+    return SqlTransferStore(engine, _batch(settings))
+
+
+def prepare_store(settings: Settings) -> None:
+    """Make the store usable: the embedded one is migrated, PostgreSQL must have been. Raises StoreError."""
+    engine = _writer_engine(settings)
+    try:
+        if is_sqlite(settings.database_url):
+            migrate(engine)
+        else:
+            with translated(), engine.connect() as connection:
+                require_revision(connection)
+    finally:
+        engine.dispose()
+
+
+def address_rules(settings: Settings) -> AddressRules:
+    """The rules for callback URLs and for the addresses behind them."""
+    return AddressRules(
+        allow_loopback=settings.callback_policy == "development",
+        allow_plain_http=settings.allows_plain_http,
+        allow_nets=settings.callback_allow_nets,
+        allow_hosts=tuple(host.lower() for host in settings.callback_allow_hosts),
+        own_port=settings.port,
+    )
+
+
+@asynccontextmanager
+async def dispatching(settings: Settings, *, executor: ThreadPoolExecutor | None = None) -> AsyncIterator[Dispatcher]:
+    """A running dispatcher; its store work goes to `executor`, or to a thread of its own."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        thread = executor or stack.enter_context(_threads(1, "outbox"))
+        engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
+        outbox = SqlOutbox(engine, _batch(settings))
+        stack.callback(lambda: thread.submit(outbox.close).result())
+        options = SenderOptions(
+            user_agent=f"Handoff/{__version__}",
+            timeout_s=settings.callback_timeout_seconds,
+            in_flight=settings.callback_in_flight,
+            ca_file=settings.callback_ca_file,
+        )
+        signer = Signer(_signing_secrets(settings))
+        sender = await stack.enter_async_context(HttpSender(address_rules(settings), signer, clock, options))
+        dispatcher = Dispatcher(
+            outbox,
+            sender,
+            executor=thread,
+            clock=clock,
+            ids=SystemIds(),
+            chance=SystemChance(),
+            limits=DispatchLimits(
+                in_flight=settings.callback_in_flight,
+                lease_ms=int(settings.callback_lease_seconds * 1_000),
+                grace_s=settings.grace_seconds,
+            ),
+        )
+        dispatcher.start()
+        stack.push_async_callback(dispatcher.stop)
+        yield dispatcher
+
+
+@asynccontextmanager
+async def _running(settings: Settings, open_transfers: OpenTransferStore) -> AsyncIterator[Services]:
+    """The service at work. On the way out the committer finishes first, so that its callbacks can still leave."""
+    async with AsyncExitStack() as stack:
+        writer = stack.enter_context(_threads(1, "committer"))
+        reader = stack.enter_context(_threads(_READ_THREADS, "reader"))
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(writer, prepare_store, settings)
+        dispatcher = None
+        if settings.dispatcher == "inline":
+            # SQLite has one writer at a time: sharing its thread is better than waiting for its lock.
+            shared = writer if is_sqlite(settings.database_url) else None
+            dispatcher = await stack.enter_async_context(dispatching(settings, executor=shared))
+        committer = stack.enter_context(_committer(settings, open_transfers, writer, dispatcher))
+        committer.start()
+        stack.push_async_callback(committer.stop)
+        directory = _directory(settings, reader, stack)
+        yield _services(settings, committer, dispatcher, directory)
+
+
+@contextmanager
+def _committer(
+    settings: Settings, open_transfers: OpenTransferStore, writer: ThreadPoolExecutor, dispatcher: Dispatcher | None
+) -> Iterator[Committer[AssignRequest, Answer]]:
+    store = open_transfers(settings)
+    transfers = Transfers(store, clock=SystemClock(), ids=SystemIds(), reassign=Reassign(settings.reassign))
+    yield Committer(
+        transfers.assign,
+        executor=writer,
+        queue_limit=settings.queue_limit,
+        batch_limit=settings.batch_limit,
+        patience_s=settings.patience_seconds,
+        after_commit=dispatcher.wake if dispatcher else lambda: None,
+    )
+    writer.submit(store.close).result()
+
+
+def _directory(settings: Settings, reader: ThreadPoolExecutor, stack: AsyncExitStack) -> Directory:
+    store = open_directory(settings)
+    stack.callback(store.close)
+    return Directory(store, executor=reader, trust_s=settings.token_cache_seconds)
+
+
+def _services(
+    settings: Settings,
+    committer: Committer[AssignRequest, Answer],
+    dispatcher: Dispatcher | None,
+    directory: Directory,
+) -> Services:
+    async def check_ready() -> dict[str, str | None]:
+        checks = {"store": await directory.problem(), "committer": None if committer.is_alive else "stopped"}
+        if dispatcher is not None:
+            checks["dispatcher"] = None if dispatcher.is_alive else "stopped"
+        return checks
+
+    return Services(
+        assign=committer.submit,
+        authenticator=Authenticator(
+            directory, SystemClock(), trust_s=settings.token_cache_seconds, leeway_s=settings.token_leeway_seconds
+        ),
+        directory=directory,
+        ids=SystemIds(),
+        refuse_callback_url=lru_cache(_URLS_REMEMBERED)(partial(refuse_url, rules=address_rules(settings))),
+        check_ready=check_ready,
+    )
+
+
+def _batch(settings: Settings) -> Batch:
+    return SqliteBatch() if is_sqlite(settings.database_url) else PostgresBatch()
+
+
+def _signing_secrets(settings: Settings) -> list[bytes]:
+    if settings.callback_signing == "off":
+        return []
+    try:
+        return [parse_secret(secret.get_secret_value()) for secret in settings.callback_secrets]
+    except ValueError as error:
+        raise SettingsError(f"HANDOFF_CALLBACK_SECRETS: {error}") from None
+
+
+@contextmanager
+def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(count, thread_name_prefix=name) as executor:
+        yield executor
+
+
+def load_directory(settings: Settings, directory: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
+    """Bring a directory, of the shape of `handoff import`'s file, into the store that the settings name.
+
+    For tests and small set-ups. Raises ValueError with a sentence for each row that cannot be taken.
+    """
+    found = (Entry(section, line=0, value=row) for section, rows in directory.items() for row in rows)
+    report = import_directory(settings, found)
+    if report.errors:
+        raise ValueError("\n".join(sentence.removeprefix("line 0: ") for sentence in report.errors))
+
+
+def import_directory(
+    settings: Settings, found: Iterable[Entry], on_progress: Callable[[ImportReport], None] = lambda _report: None
+) -> ImportReport:
+    """Bring the entries of a directory file into the store. Raises StoreError and DirectoryFileError."""
+    prepare_store(settings)
+    writer = SqlDirectoryWriter(_writer_engine(settings))
+    try:
+        return import_entries(found, to_row, writer, on_progress)
+    finally:
+        writer.close()
+
+
+def open_directory(settings: Settings) -> SqlDirectory:
+    """The stored apps and streams, for reading."""
+    return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare))
+
+
+def open_audit(settings: Settings) -> SqlAudit:
+    """The store's auditor. Raises StoreError where the store has another revision."""
+    engine = _writer_engine(settings)
+    with translated(), engine.connect() as connection:
+        require_revision(connection)
+    return SqlAudit(engine)
+
+
+def migrate_store(settings: Settings) -> tuple[str | None, str]:
+    """Bring the store to this version's revision; the revisions before and after. Raises StoreError."""
+    engine = _writer_engine(settings)
+    try:
+        return migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def app_callback_secrets(settings: Settings, app_id: str) -> list[str]:
+    """What an app's receivers verify callbacks with, newest first, as `whsec_…`."""
+    return [show_secret(app_secret(master, app_id)) for master in _signing_secrets(settings)]
+
+
+def _writer_engine(settings: Settings) -> Engine:
+    return open_writer(settings.database_url, prepare=settings.database_prepare)

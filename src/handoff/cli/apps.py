@@ -1,0 +1,62 @@
+"""Commands about apps: `token`, and `apps callback-secret`."""
+
+import time
+
+import click
+import jwt
+
+from handoff.api.auth import HMAC_ALGORITHMS
+from handoff.bootstrap import app_callback_secrets, open_directory
+from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.settings import Settings, SettingsError
+
+
+@click.command()
+@click.argument("app_id")
+@click.option(
+    "--expires-in",
+    type=click.IntRange(0),
+    default=3_600,
+    show_default=True,
+    help="Seconds until the token expires; 0: never, as in the documented sample.",
+)
+@told_in_a_sentence
+def token(app_id: str, expires_in: int) -> None:
+    """Make a token for APP_ID with its newest secret."""
+    click.echo(mint_token(load_settings(), app_id, expires_in))
+
+
+def mint_token(settings: Settings, app_id: str, expires_in: int) -> str:
+    """A token of the app, signed with its newest secret; `expires_in` in seconds, 0 for never. Raises SettingsError."""
+    directory = open_directory(settings)
+    try:
+        app = directory.find_app(app_id)
+    finally:
+        directory.close()
+    if app is None:
+        raise SettingsError(f"there is no app {app_id}: bring it in with `handoff import`")
+    algorithm = next((name for name in app.algorithms if name in HMAC_ALGORITHMS), None)
+    if algorithm is None:
+        raise SettingsError(f"app {app_id} signs with a private key of its own, which is not stored here")
+    claims: dict[str, object] = {"appId": app_id}
+    if expires_in:
+        now_s = int(time.time())  # noqa: TID251 (a command is its own composition root)
+        claims |= {"iat": now_s, "exp": now_s + expires_in}
+    return jwt.encode(claims, app.secrets[0], algorithm)
+
+
+@click.group()
+def apps() -> None:
+    """Apps: who may call."""
+
+
+@apps.command("callback-secret")
+@click.argument("app_id")
+@told_in_a_sentence
+def callback_secret(app_id: str) -> None:
+    """Show what APP_ID's receivers verify callbacks with, newest first."""
+    secrets = app_callback_secrets(load_settings(), app_id)
+    if not secrets:
+        raise SettingsError("callbacks are not signed: set HANDOFF_CALLBACK_SECRETS")
+    for secret in secrets:
+        click.echo(secret)

@@ -1,0 +1,106 @@
+"""`handoff serve` and `handoff dispatch`: the long-running processes."""
+
+import asyncio
+import errno
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import click
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from handoff.bootstrap import create_app, dispatching, prepare_store
+from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.settings import Settings, SettingsError
+
+log = logging.getLogger("handoff")
+
+_BACKLOG: Final = 2_048
+# Requests that wait for their batch keep many young objects alive; with the default thresholds the collector
+# looks at them again and again, at a fifth of the throughput and most of the tail latency.
+_GC_THRESHOLDS: Final = (50_000, 20, 50)
+
+
+@click.command()
+@told_in_a_sentence
+def serve() -> None:
+    """Serve the API, and deliver callbacks unless HANDOFF_DISPATCHER=off."""
+    settings = load_settings()
+    app = create_app(settings)
+    prepare_store(settings)
+    with listen(settings.host, settings.port, "HANDOFF_PORT") as listener:
+        log.info("listening", extra={"url": f"http://{settings.host}:{settings.port}"})
+        run_server(app, settings, listener)
+
+
+@click.command()
+@told_in_a_sentence
+def dispatch() -> None:
+    """Deliver callbacks only: any number of these may run beside `serve`."""
+    settings = load_settings()
+    prepare_store(settings)
+    uvloop.run(_dispatch(settings))
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A socket that listens; a port that cannot be had is told with the setting to change. Raises SettingsError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            sentence = f"port {port} on {host} is taken: set {setting} to another, or end what listens there"
+        else:
+            sentence = f"cannot listen on {host} port {port}: {error.strerror or error}"
+        raise SettingsError(sentence) from None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with a word when requests are being answered."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        self._on_ready()
+
+
+def run_server(
+    app: FastAPI, settings: Settings, listener: socket.socket, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what was accepted, within the grace period."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+    )
+    server = _Server(config, on_ready)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise click.ClickException("the service did not start; the log tells why")
+
+
+async def _dispatch(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with dispatching(settings):
+        log.info("dispatching")
+        await stop.wait()

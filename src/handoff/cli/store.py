@@ -1,0 +1,88 @@
+"""Commands on the store: `migrate`, `import`, `doctor`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+import click
+
+from handoff.bootstrap import import_directory, migrate_store, open_audit
+from handoff.cli.common import USAGE_ERROR, load_settings, told_in_a_sentence
+from handoff.service.audit import Violation
+from handoff.service.directory_file import entries
+from handoff.service.importing import ImportReport
+
+# More lines than this are told as a number: a file of the wrong shape is wrong in every line.
+_ERRORS_SHOWN: Final = 20
+
+
+@click.command()
+@told_in_a_sentence
+def migrate() -> None:
+    """Bring the database to the revision that this version needs."""
+    before, after = migrate_store(load_settings())
+    click.echo(f"already at revision {after}" if before == after else f"migrated from {before or 'nothing'} to {after}")
+
+
+@click.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@told_in_a_sentence
+def import_(file: TextIO, *, as_json: bool) -> None:
+    """Bring apps, streams, agents, queues and sessions in from FILE (- for standard input).
+
+    Rows that are there are renewed; who holds which session is left alone. Good rows are written even where others
+    are not, and importing the same file again changes nothing.
+    """
+    report = import_directory(load_settings(), entries(file), _show_progress)
+    if sys.stderr.isatty():
+        click.echo(err=True)
+    if as_json:
+        click.echo(json.dumps({"written": report.written, "errors": report.errors}))
+    else:
+        _tell(report)
+    if report.errors:
+        sys.exit(USAGE_ERROR)
+
+
+def _show_progress(report: ImportReport) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r{sum(report.written.values()):>12,} rows", nl=False, err=True)
+
+
+def _tell(report: ImportReport) -> None:
+    for sentence in report.errors[:_ERRORS_SHOWN]:
+        click.echo(sentence, err=True)
+    if len(report.errors) > _ERRORS_SHOWN:
+        click.echo(f"and {len(report.errors) - _ERRORS_SHOWN} more", err=True)
+    written = ", ".join(f"{count} {section}" for section, count in report.written.items())
+    click.echo(f"imported {written or 'nothing'}" + (f"; {len(report.errors)} rows refused" if report.errors else ""))
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Set every agent's count of sessions right.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@told_in_a_sentence
+def doctor(*, repair: bool, as_json: bool) -> None:
+    """Check the invariants I1 to I6 in the stored rows; exit 1 on any violation."""
+    audit = open_audit(load_settings())
+    try:
+        repaired = audit.repair_counters() if repair else 0
+        violations = audit.violations()
+    finally:
+        audit.close()
+    if as_json:
+        rows = [{"invariant": v.invariant, "subject": v.subject, "detail": v.detail} for v in violations]
+        click.echo(json.dumps({"violations": rows, "repaired": repaired}))
+    else:
+        _show(violations, repaired)
+    sys.exit(1 if violations else 0)
+
+
+def _show(violations: Sequence[Violation], repaired: int) -> None:
+    if repaired:
+        click.echo(f"repaired the counts of {repaired} agents")
+    for violation in violations:
+        click.echo(f"{violation.invariant}  {violation.subject}  {violation.detail}")
+    click.echo(f"{len(violations)} violations" if violations else "every invariant holds")

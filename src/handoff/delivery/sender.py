@@ -1,0 +1,214 @@
+"""One attempt: a POST over a connection that the address rules allowed, with every wait and every read bounded."""
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final, Self
+
+import aiohttp
+from yarl import URL
+
+from handoff.delivery.addresses import gated_connector, refusal_in
+from handoff.delivery.signature import Signer
+from handoff.domain.address_policy import AddressRules, refuse_url
+from handoff.domain.retry import Attempt, ErrorClass
+from handoff.service.ports import ClaimedCallback, Clock
+
+_CONNECT_S: Final = 5.0
+# Of an answer only this much is read, and only this much is kept for operators.
+_READ_BYTES: Final = 2_048
+_EXCERPT_BYTES: Final = 512
+# Sooner than the five seconds after which common servers close an idle connection.
+_KEEP_ALIVE_S: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderOptions:
+    """`timeout_s` bounds an attempt in all; `in_flight` its connections; `ca_file` adds certificates to trust."""
+
+    user_agent: str
+    timeout_s: float
+    in_flight: int
+    ca_file: Path | None = None
+
+
+class HttpSender:
+    """Posts callbacks with aiohttp. Make it and close it in the event loop that it is used in."""
+
+    def __init__(self, rules: AddressRules, signer: Signer, clock: Clock, options: SenderOptions) -> None:
+        self._rules = rules
+        self._signer = signer
+        self._clock = clock
+        self._session = aiohttp.ClientSession(
+            connector=gated_connector(
+                rules,
+                ssl_context=_trust(options.ca_file),
+                limit=options.in_flight,
+                keepalive_timeout=_KEEP_ALIVE_S,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=options.timeout_s, sock_connect=_CONNECT_S),
+            headers={"content-type": "application/json", "user-agent": options.user_agent},
+            skip_auto_headers=("accept-encoding",),
+            auto_decompress=False,  # an excerpt of what was sent will do, and a bomb stays packed
+            trust_env=False,
+            trace_configs=[_reuse_trace()],
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def send(self, claimed: ClaimedCallback) -> Attempt:
+        """Post the message once, and once more where a kept-alive connection had died before any answer.
+
+        The URL is held to the rules of now, which may be stricter than those it was taken in under.
+        """
+        started_at = self._clock.now_ms()
+        reason = refuse_url(claimed.url, self._rules)
+        if reason is not None:
+            return Attempt(started_at=started_at, duration_ms=0, error=ErrorClass.ADDRESS, detail=reason)
+        timing = asyncio.get_running_loop().time
+        began = timing()
+        try:
+            heard = await self._post_with_resend(claimed, started_at)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Attempt(
+                started_at=started_at,
+                duration_ms=_ms(timing() - began),
+                error=_class_of(error),
+                detail=_sentence(error),
+            )
+        return Attempt(
+            started_at=started_at,
+            duration_ms=_ms(timing() - began),
+            status=heard.status,
+            retry_after_ms=_retry_after_ms(heard.headers, self._clock.now_ms()),
+            is_abort=heard.headers.get("webhook-delivery", "").strip().lower() == "abort-message",
+            remote_address=heard.remote_address,
+            excerpt=heard.excerpt,
+        )
+
+    async def _post_with_resend(self, claimed: ClaimedCallback, started_at: int) -> "_Heard":
+        connection = SimpleNamespace(was_reused=False)
+        try:
+            return await self._post(claimed, started_at, connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not connection.was_reused:
+                raise
+        return await self._post(claimed, started_at, SimpleNamespace())
+
+    async def _post(self, claimed: ClaimedCallback, started_at: int, connection: SimpleNamespace) -> "_Heard":
+        headers = self._signer.headers(
+            app_id=claimed.app_id,
+            webhook_id=claimed.callback_id,
+            timestamp_s=started_at // 1_000,
+            body=claimed.body,
+        )
+        async with self._session.post(
+            URL(claimed.url, encoded=True),
+            data=claimed.body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=connection,
+        ) as response:
+            remote_address = _peer(response)
+            beginning = await _read(response)
+            return _Heard(response.status, response.headers, remote_address, _excerpt(beginning, remote_address))
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    status: int
+    headers: Mapping[str, str]
+    remote_address: str | None
+    excerpt: str | None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of the answer. A connection whose answer is not at its end is closed, not kept."""
+    beginning = b""
+    while len(beginning) < _READ_BYTES:
+        piece = await response.content.read(_READ_BYTES - len(beginning))
+        if not piece:
+            return beginning
+        beginning += piece
+    if not response.content.at_eof():
+        response.close()
+    return beginning
+
+
+def _excerpt(beginning: bytes, remote_address: str | None) -> str | None:
+    """What operators may see: nothing of an answer from a private network, which the caller could not read either."""
+    if not beginning or remote_address is None or not ipaddress.ip_address(remote_address).is_global:
+        return None
+    return beginning[:_EXCERPT_BYTES].decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _peer(response: aiohttp.ClientResponse) -> str | None:
+    connection = response.connection
+    transport = connection.transport if connection is not None else None
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    return str(peer[0]).partition("%")[0] if peer else None
+
+
+def _retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
+    """Retry-After (RFC 9110, 10.2.3), seconds or a date, as milliseconds from now; None where it says nothing."""
+    said = headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdigit():
+        return int(said[:9]) * 1_000
+    try:
+        return max(0, int(parsedate_to_datetime(said).timestamp() * 1_000) - now_ms)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _class_of(error: Exception) -> ErrorClass:
+    if refusal_in(error) is not None:
+        return ErrorClass.ADDRESS
+    for kind, error_class in _CLASSES:
+        if isinstance(error, kind):
+            return error_class
+    return ErrorClass.RESET if isinstance(error, OSError) else ErrorClass.PROTOCOL
+
+
+# The first that fits: subclasses stand before what they derive from.
+_CLASSES: Final[tuple[tuple[type[Exception], ErrorClass], ...]] = (
+    (TimeoutError, ErrorClass.TIMEOUT),
+    (aiohttp.ClientConnectorDNSError, ErrorClass.DNS),
+    (aiohttp.ClientSSLError, ErrorClass.TLS),
+    (aiohttp.ClientConnectorError, ErrorClass.CONNECT),
+    (aiohttp.ServerDisconnectedError, ErrorClass.RESET),
+)
+
+
+def _sentence(error: Exception) -> str:
+    refusal = refusal_in(error)
+    return str(refusal or error)[:_EXCERPT_BYTES] or type(error).__name__
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def _reuse_trace() -> aiohttp.TraceConfig:
+    async def mark(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.was_reused = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(mark)
+    return trace
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1_000)

@@ -1,0 +1,50 @@
+"""What a token's claims say about its validity. The signature is somebody else's business."""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from handoff.domain.ids import is_id
+from handoff.domain.refusals import Refusal
+
+_TIMES: Final = ("exp", "nbf", "iat")
+
+
+class BadClaims(Exception):  # noqa: N818 (a refusal)
+    """The claims do not stand: {detail}."""
+
+    def __init__(self, refusal: Refusal, detail: str) -> None:
+        super().__init__(detail)
+        self.refusal = refusal
+        self.detail = detail
+
+
+def app_id_of(claims: Mapping[str, object]) -> str:
+    """The one mandatory claim. Raises BadClaims where it is missing or can be no id."""
+    app_id = claims.get("appId")
+    if not isinstance(app_id, str) or not is_id(app_id):
+        raise BadClaims(Refusal.TOKEN_INVALID, "The token's claim appId must name the app, spelled exactly so.")
+    return app_id
+
+
+def check_times(claims: Mapping[str, object], *, now_s: float, leeway_s: float, require_exp: bool) -> float | None:
+    """Check `exp`, `nbf` and `iat` (RFC 7519, 4.1) where present; when the token expires, in epoch seconds, or None.
+
+    Raises BadClaims. `now_s` is epoch seconds, and clocks may differ by `leeway_s` seconds.
+    """
+    times = {name: _number(claims, name) for name in _TIMES if name in claims}
+    if require_exp and "exp" not in times:
+        raise BadClaims(Refusal.TOKEN_INVALID, "This app's tokens must have the claim exp.")
+    if times.get("exp", math.inf) <= now_s - leeway_s:
+        raise BadClaims(Refusal.TOKEN_EXPIRED, "The token has expired: make a new one.")
+    for name in ("nbf", "iat"):
+        if times.get(name, -math.inf) > now_s + leeway_s:
+            raise BadClaims(Refusal.TOKEN_INVALID, f"The token's claim {name} lies in the future: check the clock.")
+    return times.get("exp")
+
+
+def _number(claims: Mapping[str, object], name: str) -> float:
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadClaims(Refusal.TOKEN_INVALID, f"The token's claim {name} must be a number of seconds.")
+    return value
