@@ -9,11 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from handoff.bootstrap import create_app as create_app
-    from handoff.bootstrap import load_directory as load_directory
-    from handoff.settings import Settings as Settings
-    from handoff.settings import SettingsError as SettingsError
+    from handoff.bootstrap import create_app, load_directory
+    from handoff.settings import Settings, SettingsError
 
+__all__ = ["Settings", "SettingsError", "create_app", "load_directory"]
 __version__ = "0.1.0"
 
 _HOMES = {

@@ -35,3 +35,5 @@ def configure_logs(log_format: Literal["console", "json"], level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # Alembic tells at INFO which of its own plugins it loads.
+    logging.getLogger("alembic").setLevel(logging.WARNING)

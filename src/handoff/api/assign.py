@@ -4,6 +4,7 @@ The declaration is FastAPI's and feeds the OpenAPI document. The handler is our 
 it checks the body's bytes once, answers recorded bytes, and so spends little more than the transfer itself costs.
 """
 
+import logging
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -20,6 +21,8 @@ from handoff.domain.refusals import Refusal
 from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreError, StoreUnavailable
 from handoff.service.transfer import Answer, IdempotencyKeyReused
+
+log = logging.getLogger(__name__)
 
 SCOPE: Final = "Routing"
 
@@ -53,6 +56,7 @@ async def _handle(request: Request) -> Response:
     except Overloaded as error:
         return refusal_response(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", headers)
     except StoreError as error:
+        log.warning("transfer not stored", extra={"request_id": request_id, "reason": str(error)})
         return refusal_response(Refusal.STORE_UNAVAILABLE, _unavailable(error), headers)
 
 

@@ -88,7 +88,7 @@ class PostgresBatch:
 
 
 def _by_column(names: Sequence[str], rows: Sequence[Row]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in names}
+    return {f"all_{name}": [row[name] for row in rows] for name in names}
 
 
 def _key_columns(table: Table) -> list[Column[Any]]:
@@ -142,6 +142,6 @@ def _postgres_change(table: Table, names: tuple[str, ...]) -> Executable:
 
 
 def _unnested(table: Table, names: Sequence[str]) -> FromClause:
-    arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
+    arrays = [bindparam(f"all_{name}", type_=ARRAY(table.c[name].type)) for name in names]
     columns = [column_(name, table.c[name].type) for name in names]
     return func.unnest(*arrays).table_valued(*columns).render_derived("k")

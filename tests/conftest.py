@@ -1,0 +1,68 @@
+"""Fixtures that every folder of tests shares: a fresh store of each kind, and the service on it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handoff import Settings, load_directory
+from handoff.bootstrap import migrate_store
+from rigs import sample
+from rigs.postgres import PostgresServer
+from rigs.service import Service
+
+StartService = Callable[..., Service]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests that are not about durability."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/handoff.db"
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh, migrated database."""
+    url = postgres.create_database()
+    migrate_store(Settings(database_url=url))
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh store: the test runs once on SQLite and once on PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Settings for a service in the test's own process, with the sample's directory loaded, delivering nothing."""
+    chosen = Settings(database_url=database_url, dispatcher="off")
+    load_directory(chosen, sample.directory())
+    return chosen
+
+
+@pytest.fixture
+def start_service(tmp_path: Path) -> Iterator[StartService]:
+    """Start processes that end with the test: `start_service(url, command=…, settings=…)`."""
+    with ExitStack() as stack:
+
+        def start(database_url: str, **options: Any) -> Service:
+            return stack.enter_context(Service(database_url, folder=tmp_path, **options))
+
+        yield start

@@ -1,0 +1,109 @@
+"""The service as its users run it: `handoff serve` and `handoff dispatch` as processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from rigs.ports import free_port
+
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 30.0
+
+
+def environment(database_url: str, **settings: object) -> dict[str, str]:
+    """This process's environment without settings of ours, and then those given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HANDOFF_")}
+    ours = {"HANDOFF_DATABASE_URL": database_url}
+    ours |= {f"HANDOFF_{name.upper()}": str(value) for name, value in settings.items()}
+    return inherited | ours
+
+
+class Service:
+    """One process of ours while its `with` block lasts; `command` is what `python -m` is given."""
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        folder: Path,
+        command: Sequence[str] = ("handoff", "serve"),
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._command = [sys.executable, "-m", *command]
+        self._environment = environment(database_url, port=self.port, **(settings or {}))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> Path:
+        """Everything the process said."""
+        return self._folder / f"service-{self.port}.log"
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the service was not started")
+        return self._process
+
+    def start(self) -> None:
+        """Start the process; a server is waited for until it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, env=self._environment, stdout=log, stderr=log
+            )
+        if self._command[-1] != "dispatch":
+            self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline and self._running.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"the service did not get ready:\n{self.log.read_text()}")
+
+    def kill(self) -> None:
+        """End the process with no chance to tidy up."""
+        self._running.kill()
+        self._running.wait()
+
+    def wait(self) -> int:
+        """Wait for the process to end by itself; its exit code."""
+        return self._running.wait(_STOP_TIMEOUT_S)
+
+    def stop(self) -> int:
+        """SIGTERM, as an orchestrator stops it; the exit code."""
+        if self._running.poll() is None:
+            self._running.send_signal(signal.SIGTERM)
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the service did not stop:\n{self.log.read_text()}") from None
