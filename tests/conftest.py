@@ -28,16 +28,23 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres_url(postgres: PostgresServer) -> str:
+    """A migrated database that tests get copies of."""
+    url = postgres.create_database()
+    migrate_store(Settings(database_url=url))
+    return url
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/handoff.db"
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+def postgres_url(postgres: PostgresServer, migrated_postgres_url: str) -> Iterator[str]:
     """A fresh, migrated database."""
-    url = postgres.create_database()
-    migrate_store(Settings(database_url=url))
+    url = postgres.create_database(like=migrated_postgres_url)
     yield url
     postgres.drop_database(url)
 

@@ -61,6 +61,12 @@ def open_transfer_store(settings: Settings) -> TransferStore:
     return SqlTransferStore(engine, _batch(settings))
 
 
+def open_outbox(settings: Settings) -> SqlOutbox:
+    """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
+    engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
+    return SqlOutbox(engine, _batch(settings))
+
+
 def prepare_store(settings: Settings) -> None:
     """Make the store usable: the embedded one is migrated, PostgreSQL must have been. Raises StoreError."""
     engine = _writer_engine(settings)
@@ -91,8 +97,7 @@ async def dispatching(settings: Settings, *, executor: ThreadPoolExecutor | None
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         thread = executor or stack.enter_context(_threads(1, "outbox"))
-        engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
-        outbox = SqlOutbox(engine, _batch(settings))
+        outbox = open_outbox(settings)
         stack.callback(lambda: thread.submit(outbox.close).result())
         options = SenderOptions(
             user_agent=f"Handoff/{__version__}",

@@ -146,27 +146,27 @@ class PostgresServer:
         _remove(self.directory)
         atexit.unregister(self.close)
 
-    def create_database(self) -> str:
-        """Make an empty database with a name of its own; the answer is its URL."""
+    def create_database(self, *, like: str | None = None) -> str:
+        """Make a database with a name of its own, empty or `like` the one at that URL; the answer is its URL."""
         name = f"test_{secrets.token_hex(8)}"
         # template0 takes no connections, so that parallel calls never wait for one another's sessions; a copy
         # of its files takes half the time of one through the log.
-        self._administer("CREATE DATABASE {} TEMPLATE template0 STRATEGY file_copy", name)
+        template = _name_in(like) if like else "template0"
+        self._administer("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, template)
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
         """Remove the database at this URL, and cut whoever still uses it."""
-        name = urlsplit(url).path.removeprefix("/")
-        self._administer("DROP DATABASE {} WITH (FORCE)", name)
+        self._administer("DROP DATABASE {} WITH (FORCE)", _name_in(url))
 
     def log_tail(self) -> str:
         """The last lines the server wrote since its latest start."""
         written = self.log.read_bytes()[self._log_start :].decode(errors="replace")
         return "\n".join(written.splitlines()[-_LOG_TAIL_LINES:])
 
-    def _administer(self, statement: LiteralString, name: str) -> None:
+    def _administer(self, statement: LiteralString, *names: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def _initialize(self) -> None:
         if self.data_directory.exists():
@@ -298,3 +298,7 @@ def _remove(directory: Path) -> None:
     while directory.exists() and time.monotonic() < give_up_at:
         shutil.rmtree(directory, ignore_errors=True)
         time.sleep(_POLL_S if directory.exists() else 0)
+
+
+def _name_in(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")

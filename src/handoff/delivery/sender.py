@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Final, Self
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from handoff.delivery.addresses import gated_connector, refusal_in
@@ -58,6 +59,7 @@ class HttpSender:
             auto_decompress=False,  # an excerpt of what was sent will do, and a bomb stays packed
             trust_env=False,
             trace_configs=[_reuse_trace()],
+            response_class=_Response,
         )
 
     async def __aenter__(self) -> Self:
@@ -119,9 +121,21 @@ class HttpSender:
             allow_redirects=False,
             trace_request_ctx=connection,
         ) as response:
-            remote_address = _peer(response)
+            assert isinstance(response, _Response)  # noqa: S101 (the session makes no other)
             beginning = await _read(response)
-            return _Heard(response.status, response.headers, remote_address, _excerpt(beginning, remote_address))
+            excerpt = _excerpt(beginning, response.remote_address)
+            return _Heard(response.status, response.headers, response.remote_address, excerpt)
+
+
+class _Response(aiohttp.ClientResponse):
+    """An answer that remembers where it came from: its connection is gone as soon as the answer is complete."""
+
+    remote_address: str | None = None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        peer = connection.transport.get_extra_info("peername") if connection.transport is not None else None
+        self.remote_address = str(peer[0]).partition("%")[0] if peer else None
+        return await super().start(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +164,6 @@ def _excerpt(beginning: bytes, remote_address: str | None) -> str | None:
     if not beginning or remote_address is None or not ipaddress.ip_address(remote_address).is_global:
         return None
     return beginning[:_EXCERPT_BYTES].decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
-
-
-def _peer(response: aiohttp.ClientResponse) -> str | None:
-    connection = response.connection
-    transport = connection.transport if connection is not None else None
-    peer = transport.get_extra_info("peername") if transport is not None else None
-    return str(peer[0]).partition("%")[0] if peer else None
 
 
 def _retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:

@@ -1,0 +1,99 @@
+"""The service in the test's own process, the store seen from beside it, and the whole shape of a refusal."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from httpx2 import Response
+from sqlalchemy import Connection, Table, func, select, update
+from starlette.testclient import TestClient
+
+from handoff import Settings, create_app
+from handoff.domain.refusals import Refusal
+from handoff.store import tables
+from handoff.store.engine import open_reader
+from rigs import sample
+
+_MEMBERS = {"type", "title", "status", "detail", "code", "errors"}
+_HOLDER_MEMBERS = {"agentId", "queueId", "version"}
+_RECORDED = {404, 409, 410}
+
+
+class Api:
+    """The running service and its store; `counts` tells how much is recorded, table by table."""
+
+    def __init__(self, settings: Settings, client: TestClient) -> None:
+        self.settings = settings
+        self.client = client
+
+    def post(self, *, headers: Mapping[str, str] | None = None, path: str = sample.PATH, **request: Any) -> Response:
+        """The documented call with any body; by default with the documented headers."""
+        return self.client.post(path, headers=sample.headers() if headers is None else headers, **request)
+
+    def assign(self, *, headers: Mapping[str, str] | None = None, **changes: Any) -> Response:
+        """The documented call, with some fields of its body as given; None leaves one out."""
+        return self.post(headers=headers, json=sample.body(**changes))
+
+    def rows(self, table: Table, **where: Any) -> list[dict[str, Any]]:
+        """The rows of a table whose columns are as given, in the order of their keys."""
+        wanted = select(table).filter_by(**where).order_by(*table.primary_key)
+        with self._store() as connection:
+            return [dict(row) for row in connection.execute(wanted).mappings()]
+
+    def counts(self) -> dict[str, int]:
+        counted = (tables.transfers, tables.callbacks, tables.idempotency_keys)
+        with self._store() as connection:
+            return {t.name: connection.execute(select(func.count()).select_from(t)).scalar_one() for t in counted}
+
+    def change(self, table: Table, where: Mapping[str, Any], **values: Any) -> None:
+        """Write to the one row whose columns are as `where` says, past the service."""
+        with self._store() as connection:
+            changed = connection.execute(update(table).filter_by(**where).values(**values))
+            assert changed.rowcount == 1
+
+    def load(self, agent_id: str = sample.AGENT) -> int:
+        """The sessions that an agent has, as the store counts them."""
+        load: int = self.rows(tables.agents, agent_id=agent_id)[0]["active_sessions"]
+        return load
+
+    @contextmanager
+    def _store(self) -> Iterator[Connection]:
+        engine = open_reader(self.settings.database_url)
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Api]:
+    """The whole service, from its start to its end."""
+    with TestClient(create_app(settings)) as client:
+        yield Api(settings, client)
+
+
+def to_agent(agent_id: str, **changes: Any) -> dict[str, Any]:
+    """What changes in the sample's body to name this agent."""
+    return {"aId": agent_id, **changes}
+
+
+def to_queue(queue_id: str, **changes: Any) -> dict[str, Any]:
+    """What changes in the sample's body to name this queue."""
+    return {"aId": None, "transferredType": "QUEUE", "queueId": queue_id, **changes}
+
+
+def refusal(response: Response) -> tuple[int, str]:
+    """Status and code of a refusal, whose whole shape is looked at on the way."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    problem = response.json()
+    known = next(one for one in Refusal if one.code == problem["code"])
+    assert problem["type"] == f"urn:handoff:problem:{known.code}"
+    assert problem["title"] == known.title
+    assert problem["status"] == known.status == response.status_code
+    assert problem["errors"] == [{"msg": problem["detail"], "code": response.status_code}]
+    assert problem["detail"]
+    assert problem.keys() - _HOLDER_MEMBERS == _MEMBERS
+    assert response.headers["x-request-id"]
+    assert ("x-transfer-id" in response.headers) == (response.status_code in _RECORDED)
+    return response.status_code, known.code

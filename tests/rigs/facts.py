@@ -1,0 +1,52 @@
+"""Facts for tests that speak to the stores directly."""
+
+from dataclasses import replace
+from typing import Any
+
+from handoff.domain.model import Callback, KeyUse, SessionState, Target, TargetKind, Transfer
+from rigs import sample
+
+HOUR_MS = 3_600_000
+TRANSFER = Transfer(
+    account_id=sample.ACCOUNT,
+    transfer_id="tr_1",
+    app_id=sample.APP,
+    stream_id=sample.STREAM,
+    org_id=sample.ORG,
+    session_id=sample.SESSION,
+    target=Target(TargetKind.AGENT, sample.AGENT),
+    expected_agent_id=None,
+    previous_state=SessionState.BOT,
+    previous_holder_id=None,
+    status=200,
+    code=None,
+    version=1,
+    completed_at=1_000,
+    callback_url="http://localhost:8009/",
+    request_id="r-1",
+    body='{"name":"Zoë"}'.encode(),
+)
+CALLBACK = Callback(
+    account_id=sample.ACCOUNT,
+    callback_id="msg_1",
+    transfer_id="tr_1",
+    app_id=sample.APP,
+    url="http://localhost:8009/",
+    lane="http://localhost:8009",
+    body=b"{}",
+    due_at=1_000,
+    expires_at=HOUR_MS,
+)
+KEY = KeyUse(
+    account_id=sample.ACCOUNT, app_id=sample.APP, key="k", fingerprint="f", transfer_id="tr_1", created_at=1_000
+)
+
+
+def transfer(number: int) -> Transfer:
+    """One more transfer, told apart by its number."""
+    return replace(TRANSFER, transfer_id=f"tr_{number}")
+
+
+def callback(number: int, **changes: Any) -> Callback:
+    """One more callback, told apart by its number."""
+    return replace(CALLBACK, callback_id=f"msg_{number}", transfer_id=f"tr_{number}", **changes)

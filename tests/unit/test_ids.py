@@ -1,0 +1,52 @@
+import hashlib
+
+import pytest
+
+from fakes import FakeIds
+from handoff.domain.ids import callback_id, is_id, transfer_id
+
+UUID = FakeIds().fresh()
+URL = "https://receiver.example/größer"
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "Z", "0", "a-_9", "650d9eb6da96d0bc0d23xxxx", "cs-50febaa3-743f-55b3-8956-718e96f6bb90", "x" * 128]
+)
+def test_letters_digits_hyphens_and_underscores_make_an_id(text: str) -> None:
+    assert is_id(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-a", "_a", "a b", "a/b", "a.b", "a:b", "a\n", "\na", "a\x00", "ä", "aä", "\u0663", "a\u212a", "x" * 129],
+)
+def test_anything_else_makes_none(text: str) -> None:
+    assert not is_id(text)
+
+
+def test_a_transfers_id_is_its_uuid_with_a_prefix() -> None:
+    made = transfer_id(UUID)
+
+    assert made == f"tr_{UUID}"
+    assert is_id(made)
+
+
+def test_a_transfers_callback_has_the_same_uuid() -> None:
+    made = callback_id(transfer_id(UUID))
+
+    assert made == f"msg_{UUID}"
+    assert is_id(made)
+
+
+def test_a_copy_for_another_url_names_that_url_by_sixteen_digits_of_its_digest() -> None:
+    copy = callback_id(transfer_id(UUID), URL)
+
+    assert copy == f"msg_{UUID}_{hashlib.sha256(URL.encode()).hexdigest()[:16]}"
+    assert is_id(copy)
+
+
+def test_copies_for_two_urls_have_two_ids_and_for_one_url_one() -> None:
+    first, again, other = (callback_id(transfer_id(UUID), url) for url in (URL, URL, f"{URL}/"))
+
+    assert first == again
+    assert first != other
