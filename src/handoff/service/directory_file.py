@@ -104,8 +104,9 @@ class _Text:
             except RecursionError:
                 raise self.error("nested too deeply") from None
             except json.JSONDecodeError as error:
+                broken_at = error.pos - self._place
                 if len(self._window) - self._place > _LONGEST_VALUE or not self._refill():
-                    self._advance(min(error.pos, len(self._window)))
+                    self._advance(min(self._place + broken_at, len(self._window)))
                     raise self.error(f"not JSON: {error.msg}") from None
                 continue
             if end < len(self._window) or not self._refill():  # a number may go on in the next piece
