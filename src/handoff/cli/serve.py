@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop in good order, and end with 0; a second Ctrl-C stops at once. (uvicorn would end by the signal.)"""
+        """Stop in good order and end with 0, not by the signal as uvicorn would; a second Ctrl-C stops at once."""
         del frame
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
