@@ -197,8 +197,9 @@ _CLASSES: Final[tuple[tuple[type[Exception], ErrorClass], ...]] = (
 
 
 def _sentence(error: Exception) -> str:
-    refusal = refusal_in(error)
-    return str(refusal or error)[:_EXCERPT_BYTES] or type(error).__name__
+    """The error in plain characters: some quote what the receiver sent."""
+    said = str(refusal_in(error) or error).encode("ascii", "backslashreplace").decode().replace("\x00", "")
+    return said[:_EXCERPT_BYTES] or type(error).__name__
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from handoff.domain.retry import Attempt, Dead, ErrorClass, Verdict, judge
@@ -19,6 +20,7 @@ from handoff.service.ports import (
     Outbox,
     Sender,
     StoreError,
+    Unwritable,
 )
 
 log = logging.getLogger(__name__)
@@ -148,6 +150,8 @@ class Dispatcher:
     def _end(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)
         self._wake.set()
+        if not attempt.cancelled() and attempt.exception() is not None:
+            log.error("attempt broke off", exc_info=attempt.exception())
 
     async def _attempt(self, callback: ClaimedCallback) -> None:
         started_at = self._clock.now_ms()
@@ -176,17 +180,22 @@ class Dispatcher:
 
     async def _record_batch(self) -> None:
         results, self._results = self._results, []
-        if not results:
-            return
-
-        def record() -> bool:
-            self._outbox.record(results, now_ms=self._clock.now_ms())
-            return True
-
-        if not await self._in_store(record, default=False):
+        if results and not await self._in_store(partial(self._write, results), default=False):
             self._results = results + self._results
             await asyncio.sleep(_POLL_S)
             self._has_results.set()
+
+    def _write(self, results: Sequence[AttemptResult]) -> bool:
+        """Record the results. One that the store refuses is dropped: its message comes back when its lease ends."""
+        try:
+            self._outbox.record(results, now_ms=self._clock.now_ms())
+        except Unwritable:
+            if len(results) == 1:
+                log.exception("attempt not recorded", extra={"webhook_id": results[0].claimed.callback_id})
+                return True
+            for result in results:
+                self._write([result])
+        return True
 
     async def _reclaim(self) -> None:
         while True:
@@ -199,7 +208,9 @@ class Dispatcher:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except StoreError as error:
             log.warning("outbox unavailable", extra={"reason": str(error)})
-            return default
+        except Exception:  # the outermost loop: a mistake in one step must not end delivery
+            log.exception("outbox step failed")
+        return default
 
 
 def _log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
