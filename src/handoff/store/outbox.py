@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, and_, bindparam, case, func, select, update
+from sqlalchemy import ColumnElement, Engine, and_, bindparam, case, func, literal_column, select, update
 from sqlalchemy.engine import RowMapping
 
 from handoff.domain.retry import MAX_CLAIMS_WITHOUT_ATTEMPT, Again, Dead, DeadReason, Delivered, Verdict
@@ -19,14 +19,18 @@ _is_this: Final = and_(
     callbacks.c.account_id == bindparam("this_account"), callbacks.c.callback_id == bindparam("this_callback")
 )
 
+# Written out, not bound: only so can a planner know that the partial indexes apply.
+_is_pending: Final = callbacks.c.state == literal_column("'pending'")
+_is_leased: Final = callbacks.c.state == literal_column("'sending'")
+
 _due: Final = (
     select(callbacks)
-    .where(callbacks.c.state == "pending", callbacks.c.due_at <= bindparam("now"))
+    .where(_is_pending, callbacks.c.due_at <= bindparam("now"))
     .order_by(callbacks.c.due_at)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-_next_due: Final = select(func.min(callbacks.c.due_at)).where(callbacks.c.state == "pending")
+_next_due: Final = select(func.min(callbacks.c.due_at)).where(_is_pending)
 
 _lease: Final = (
     update(callbacks)
@@ -85,7 +89,7 @@ _bury_expired: Final = _bury(DeadReason.EXPIRED, _is_this)
 
 _lapsed: Final = (
     select(callbacks.c.account_id, callbacks.c.callback_id)
-    .where(callbacks.c.state == "sending", callbacks.c.lease_until <= bindparam("now"))
+    .where(_is_leased, callbacks.c.lease_until <= bindparam("now"))
     .order_by(callbacks.c.lease_until)
     .limit(_RECLAIM_LIMIT)
     .with_for_update(skip_locked=True)

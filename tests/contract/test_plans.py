@@ -1,0 +1,90 @@
+"""Every hot statement reaches its rows by an index, on both databases."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from handoff import Settings
+from handoff.service.ports import Changes
+from handoff.store.batch import PostgresBatch, SqliteBatch
+from handoff.store.engine import is_sqlite, open_writer
+from handoff.store.outbox import SqlOutbox
+from handoff.store.transfers import SqlTransferStore
+from rigs import facts, sample
+
+
+class Plans:
+    """Asks the database for the plan of every statement that goes through the engine."""
+
+    def __init__(self, engine: Engine, explain: str) -> None:
+        self.found: list[str] = []
+        self._explain = explain
+        self._is_asking = False
+        event.listen(engine, "before_cursor_execute", self._ask)
+
+    def _ask(
+        self,
+        connection: Connection,
+        _cursor: Any,
+        statement: str,
+        parameters: Any,
+        _context: Any,
+        many: bool,  # noqa: FBT001 (the hook is called so)
+    ) -> None:
+        if self._is_asking or not statement.lstrip().startswith(("SELECT", "UPDATE", "WITH")):
+            return
+        self._is_asking = True
+        one = parameters[0] if many else parameters
+        rows = connection.exec_driver_sql(f"{self._explain} {statement}", one).all()
+        self.found.append(statement + "\n" + "\n".join(str(row[-1]) for row in rows))
+        self._is_asking = False
+
+
+@pytest.fixture
+def engine(stored: Settings) -> Iterator[Engine]:
+    made = open_writer(stored.database_url)
+    yield made
+    made.dispose()
+
+
+def watched(engine: Engine, stored: Settings) -> tuple[Plans, SqliteBatch | PostgresBatch, Sequence[str]]:
+    """The plans, the seam, and what a plan that scans a table says."""
+    if is_sqlite(stored.database_url):
+        return Plans(engine, "EXPLAIN QUERY PLAN"), SqliteBatch(), ("SCAN sessions", "SCAN agents", "SCAN callbacks")
+    with engine.begin() as connection:  # so small a table would be scanned; the question is whether it must be
+        name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+        connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET enable_seqscan = off')
+    return Plans(engine, "EXPLAIN"), PostgresBatch(), ("Seq Scan",)
+
+
+def test_the_statements_of_a_transfer_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    store = SqlTransferStore(engine, batch)
+    with store.begin() as transaction:
+        session = transaction.sessions({(sample.ACCOUNT, sample.SESSION)})
+        agent = transaction.agents({(sample.ACCOUNT, sample.AGENT)})
+        transaction.queues({(sample.ACCOUNT, sample.QUEUE)})
+        transaction.keys({(sample.ACCOUNT, sample.APP, "k")})
+        transaction.transfers({(sample.ACCOUNT, "tr_1")})
+        transaction.write(Changes(sessions=list(session.values()), agents=list(agent.values())))
+    store.close()
+
+    assert len(plans.found) >= 7
+    assert [plan for plan in plans.found if any(scan in plan for scan in scans)] == []
+
+
+def test_the_statements_of_the_outbox_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    store = SqlTransferStore(engine, batch)
+    with store.begin() as transaction:
+        transaction.write(Changes(callbacks=[facts.callback(number) for number in range(1, 4)]))
+    outbox = SqlOutbox(engine, batch)
+    outbox.claim(now_ms=2_000, limit=2, lease_ms=1, lease_token="one")
+    outbox.reclaim(now_ms=5_000)
+    outbox.close()
+    store.close()
+
+    assert len(plans.found) >= 5
+    assert [plan for plan in plans.found if any(scan in plan for scan in scans)] == []
