@@ -88,3 +88,6 @@ def test_the_statements_of_the_outbox_scan_no_table(stored: Settings, engine: En
 
     assert len(plans.found) >= 5
     assert [plan for plan in plans.found if any(scan in plan for scan in scans)] == []
+    used = "\n".join(plans.found)
+    assert used.count("callbacks_due") >= 2
+    assert used.count("callbacks_leased") >= 1
