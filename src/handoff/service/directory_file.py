@@ -103,11 +103,11 @@ class _Text:
                 value, end = _decoder.raw_decode(self._window, self._place)
             except RecursionError:
                 raise self.error("nested too deeply") from None
-            except json.JSONDecodeError as error:
-                broken_at = error.pos - self._place
+            except ValueError as error:  # also a number with too many digits, which is no JSONDecodeError
+                broken_at = getattr(error, "pos", self._place) - self._place
                 if len(self._window) - self._place > _LONGEST_VALUE or not self._refill():
                     self._advance(min(self._place + broken_at, len(self._window)))
-                    raise self.error(f"not JSON: {error.msg}") from None
+                    raise self.error(f"not JSON: {getattr(error, 'msg', error)}") from None
                 continue
             if end < len(self._window) or not self._refill():  # a number may go on in the next piece
                 self._advance(end)
@@ -116,7 +116,10 @@ class _Text:
     def _refill(self) -> bool:
         if self._is_over:
             return False
-        piece = self._file.read(max(_CHUNK, len(self._window) - self._place))
+        try:
+            piece = self._file.read(max(_CHUNK, len(self._window) - self._place))
+        except UnicodeDecodeError as error:
+            raise self.error(f"not UTF-8, here or further down: {error.reason}") from None
         self._is_over = not piece
         self._window = self._window[self._place :] + piece
         self._place = 0
