@@ -50,10 +50,10 @@ class Settings(BaseSettings):
     )
     batch_limit: int = Field(default=256, ge=1, le=4_096, description="Requests decided in one transaction at most.")
     patience_seconds: float = Field(
-        default=10, gt=0, description="Seconds that a request may wait for its transaction to begin."
+        default=10, gt=0, le=600, description="Seconds that a request may wait for its transaction to begin."
     )
     grace_seconds: float = Field(
-        default=20, ge=0, description="Seconds that a stop waits for requests and callbacks under way."
+        default=20, ge=0, le=3_600, description="Seconds that a stop waits for requests and callbacks under way."
     )
     token_cache_seconds: float = Field(
         default=5,
@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     callback_lease_seconds: float = Field(
         default=60,
         gt=0,
+        le=86_400,
         description="Seconds after which a callback claimed by a dispatcher that died is taken over.",
     )
     log_format: Literal["console", "json"] = Field(

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from fastapi import Request
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 
 from handoff.api.problems import Refuse
 from handoff.api.schemas import AssignParameters
@@ -46,7 +45,9 @@ async def _read_body(request: Request) -> bytes:
         async with asyncio.timeout(_BODY_S):
             body = await _read_pieces(request)
     except TimeoutError:
-        raise HTTPException(408, f"The body did not come within {_BODY_S:g} seconds: send it again.") from None
+        raise Refuse(
+            Refusal.REQUEST_TIMEOUT, f"The body did not come within {_BODY_S:g} seconds: send it again."
+        ) from None
     if body:
         _require_json(request)
     return body

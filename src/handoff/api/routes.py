@@ -63,7 +63,6 @@ def _refusals() -> dict[int | str, dict[str, Any]]:
         response = responses.setdefault(refusal.status, _refusal_response(refusal))
         example = message.problem_object(refusal, refusal.title + ".")
         response["content"][PROBLEM_JSON]["examples"][refusal.code] = {"summary": refusal.title, "value": example}
-    responses[408] = {"description": "The body did not come in time.", "content": {PROBLEM_JSON: {"schema": _PROBLEM}}}
     return responses
 
 

@@ -112,8 +112,8 @@ class Transfers:
                 if not tries_left:
                     raise
             except StoreUnavailable as error:
-                if was_lost or not error.is_lost:
-                    raise StoreUnavailable(error.reason, is_lost=was_lost) from error
+                if was_lost or not error.is_lost or not tries_left:
+                    raise StoreUnavailable(error.reason, is_lost=was_lost or error.is_lost) from error
                 was_lost = True
         raise AssertionError("the last try returns or raises")
 
