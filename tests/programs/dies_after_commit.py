@@ -23,6 +23,9 @@ class DyingStore:
             yield transaction
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def abort(self) -> None:
+        self._store.abort()
+
     def close(self) -> None:
         self._store.close()
 
