@@ -1,6 +1,6 @@
 from collections.abc import Iterator
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handoff.domain.retry import (
@@ -32,6 +32,7 @@ failures = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(attempt=failures, number=st.integers(1, 14), expires_at=st.integers(COMMITTED_AT, EXPIRES_AT), chance=chances)
 def test_an_attempt_is_never_due_before_the_schedule_nor_before_retry_after_nor_after_expiry(
     attempt: Attempt, number: int, expires_at: int, chance: float
@@ -48,6 +49,7 @@ def test_an_attempt_is_never_due_before_the_schedule_nor_before_retry_after_nor_
         assert verdict.due_at < expires_at
 
 
+@settings(deadline=None)
 @given(number=st.integers(1, 11), less=chances, more=chances)
 def test_more_chance_never_makes_an_attempt_earlier(number: int, less: float, more: float) -> None:
     attempt = Attempt(started_at=COMMITTED_AT, duration_ms=0, status=500)
@@ -87,6 +89,7 @@ def starts(history: list[tuple[int, int | None, float]], error: ErrorClass | Non
         due_at = verdict.due_at
 
 
+@settings(deadline=None)
 @given(history=histories())
 def test_a_message_that_always_fails_is_tried_twelve_times_at_most_all_within_three_days(
     history: list[tuple[int, int | None, float]],
@@ -106,6 +109,7 @@ def test_a_message_that_always_fails_at_once_is_tried_twelve_times() -> None:
     assert end == Dead(DeadReason.EXHAUSTED)
 
 
+@settings(deadline=None)
 @given(history=histories())
 def test_a_message_whose_address_is_always_refused_is_tried_three_times_at_most(
     history: list[tuple[int, int | None, float]],

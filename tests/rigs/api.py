@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from httpx2 import Response
-from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy import Engine, Table, delete, func, select, update
 from starlette.testclient import TestClient
 
-from handoff import Settings, create_app
+from handoff import Settings, create_app, load_directory
+from handoff.bootstrap import migrate_store
 from handoff.domain.refusals import Refusal
 from handoff.store import tables
 from handoff.store.engine import open_reader
@@ -22,9 +24,10 @@ _RECORDED = {404, 409, 410}
 class Api:
     """The running service and its store; `counts` tells how much is recorded, table by table."""
 
-    def __init__(self, settings: Settings, client: TestClient) -> None:
+    def __init__(self, settings: Settings, client: TestClient, store: Engine) -> None:
         self.settings = settings
         self.client = client
+        self._store = store
 
     def post(self, *, headers: Mapping[str, str] | None = None, path: str = sample.PATH, **request: Any) -> Response:
         """The documented call with any body; by default with the documented headers."""
@@ -34,20 +37,27 @@ class Api:
         """The documented call, with some fields of its body as given; None leaves one out."""
         return self.post(headers=headers, json=sample.body(**changes))
 
+    def reset(self) -> None:
+        """Forget everything but the sample's directory."""
+        with self._store.begin() as connection:
+            for table in tables.metadata.sorted_tables:
+                connection.execute(delete(table))
+        load_directory(self.settings, sample.directory())
+
     def rows(self, table: Table, **where: Any) -> list[dict[str, Any]]:
         """The rows of a table whose columns are as given, in the order of their keys."""
         wanted = select(table).filter_by(**where).order_by(*table.primary_key)
-        with self._store() as connection:
+        with self._store.begin() as connection:
             return [dict(row) for row in connection.execute(wanted).mappings()]
 
     def counts(self) -> dict[str, int]:
         counted = (tables.transfers, tables.callbacks, tables.idempotency_keys)
-        with self._store() as connection:
+        with self._store.begin() as connection:
             return {t.name: connection.execute(select(func.count()).select_from(t)).scalar_one() for t in counted}
 
     def change(self, table: Table, where: Mapping[str, Any], **values: Any) -> None:
         """Write to the one row whose columns are as `where` says, past the service."""
-        with self._store() as connection:
+        with self._store.begin() as connection:
             changed = connection.execute(update(table).filter_by(**where).values(**values))
             assert changed.rowcount == 1
 
@@ -56,21 +66,24 @@ class Api:
         load: int = self.rows(tables.agents, agent_id=agent_id)[0]["active_sessions"]
         return load
 
-    @contextmanager
-    def _store(self) -> Iterator[Connection]:
-        engine = open_reader(self.settings.database_url)
-        try:
-            with engine.begin() as connection:
-                yield connection
-        finally:
-            engine.dispose()
+
+def new_store(request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> Settings:
+    """Settings for a store of the kind that is the fixture's parameter, where one store serves many tests."""
+    url = f"sqlite:///{folders.mktemp('store')}/handoff.db"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres").create_database()
+    settings = Settings(database_url=url, dispatcher="off")
+    migrate_store(settings)
+    return settings
 
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Api]:
     """The whole service, from its start to its end."""
+    store = open_reader(settings.database_url)
     with TestClient(create_app(settings)) as client:
-        yield Api(settings, client)
+        yield Api(settings, client, store)
+    store.dispose()
 
 
 def to_agent(agent_id: str, **changes: Any) -> dict[str, Any]:

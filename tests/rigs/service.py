@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import httpx
+from urllib.request import urlopen
 
 from rigs.ports import free_port
 
@@ -82,9 +81,10 @@ class Service:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline and self._running.poll() is None:
             try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
+                with urlopen(f"{self.url}/readyz") as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
                 time.sleep(0.02)
         self.kill()
         raise AssertionError(f"the service did not get ready:\n{self.log.read_text()}")

@@ -27,7 +27,6 @@ FRESH = FakeIds().fresh()
 URL = "https://receiver.example/hook"
 OTHER_URL = "http://Other.example:8009/hook?x=1"
 TO_A1 = Target(TargetKind.AGENT, "a-1")
-TO_Q1 = Target(TargetKind.QUEUE, "qu-1")
 PLACE: dict[str, Any] = {"account_id": "acc", "stream_id": "st-1", "org_id": "o-1", "session_id": "s-1"}
 ASKED: dict[str, Any] = PLACE | {"app_id": "cs-1", "target": TO_A1, "callback_url": URL, "request_id": "req-1"}
 
@@ -40,7 +39,7 @@ WITH_Q2 = replace(WITH_Q1, holder_id="qu-2")
 CLOSED = replace(WITH_BOT, state=SessionState.CLOSED)
 IN_ORG: dict[str, Any] = {"account_id": "acc", "org_id": "o-1"}
 LOAD: dict[str, Any] = {"max_sessions": 5, "active_sessions": 2}
-A1 = Agent(**IN_ORG, **LOAD, agent_id="a-1", status=AgentStatus.AVAILABLE, status_expires_at=None)
+A1 = Agent(**IN_ORG, **LOAD, agent_id="a-1", status=AgentStatus("AVAILABLE"), status_expires_at=None)
 A2 = replace(A1, agent_id="a-2", active_sessions=5, status=AgentStatus.AWAY)
 FULL = replace(A1, max_sessions=2)
 SLOTLESS = replace(A1, max_sessions=0, active_sessions=0)
@@ -75,7 +74,7 @@ def refused(*args: Any, **known: Any) -> Refused:
     return decision
 
 
-TO_QUEUE = replace(REQUEST, target=TO_Q1)
+TO_QUEUE = replace(REQUEST, target=Target(TargetKind.QUEUE, "qu-1"))
 EXPECTING_A2 = replace(REQUEST, expected_agent_id="a-2")
 EXPECTING_A3 = replace(REQUEST, expected_agent_id="a-3")
 LOST = "Session s-1 is not known in stream st-1."
@@ -177,7 +176,7 @@ def test_a_status_lasts_to_its_last_millisecond_and_the_last_slot_is_given(chang
         (WITH_BOT, None, TO_QUEUE, Q1, {}),
         (WITH_Q2, None, TO_QUEUE, Q1, {}),
         (WITH_A2, A2, EXPECTING_A2, A1, {"a-2": 4, "a-1": 3}),
-        (WITH_A2, A2, replace(EXPECTING_A2, target=TO_Q1), Q1, {"a-2": 4}),
+        (WITH_A2, A2, replace(EXPECTING_A2, target=TO_QUEUE.target), Q1, {"a-2": 4}),
     ],
 )
 def test_a_won_session_and_its_slot_move_to_the_target_one_version_on(
@@ -259,20 +258,15 @@ NAMED: dict[str, Any] = {"account_id": "acc", "app_id": "cs-1", "key": "k-1"}
 USE = KeyUse(**NAMED, fingerprint=KEYED.fingerprint(), transfer_id="tr_old", created_at=NOW)
 
 
+@pytest.mark.parametrize("request_", [KEYED, replace(KEYED, callback_url=OTHER_URL)])
 @pytest.mark.parametrize(
-    ("session", "request_", "transfer_id"),
-    [
-        (WITH_BOT, KEYED, f"tr_{FRESH}"),
-        (WITH_A2, KEYED, f"tr_{FRESH}"),
-        (WITH_A1, KEYED, "tr_old"),
-        (WITH_A1, replace(KEYED, callback_url=OTHER_URL), "tr_old"),
-    ],
+    ("session", "name"), [(WITH_BOT, f"tr_{FRESH}"), (WITH_A2, f"tr_{FRESH}"), (WITH_A1, "tr_old")]
 )
-def test_every_outcome_takes_the_key(session: Session, request_: AssignRequest, transfer_id: str) -> None:
+def test_every_outcome_takes_the_key(session: Session, request_: AssignRequest, name: str) -> None:
     decision = decided(request_, session, holding=FIRST)
 
     assert not isinstance(decision, KeyReused)
-    assert decision.key == replace(USE, transfer_id=transfer_id, fingerprint=request_.fingerprint())
+    assert decision.key == replace(USE, transfer_id=name, fingerprint=request_.fingerprint())
 
 
 @pytest.mark.parametrize("session", [WITH_BOT, WITH_A1, CLOSED, None])
@@ -297,3 +291,7 @@ def test_a_known_key_repeats_its_outcome_whatever_the_session_became(session: Se
 )
 def test_a_known_key_with_another_request_is_refused_before_all_else(changes: dict[str, Any]) -> None:
     assert decided(replace(KEYED, **changes), None, None, keyed=USE, keyed_transfer=FIRST) == KeyReused()
+
+
+def test_a_key_whose_transfer_is_gone_is_decided_anew() -> None:
+    assert isinstance(decided(KEYED, keyed=USE), Transferred)

@@ -79,20 +79,29 @@ def test_every_refusal_has_a_problem_of_its_own_status_and_title(refusal: Refusa
     assert body["errors"] == [{"msg": "Why.", "code": refusal.status}]
 
 
-def test_only_refusals_about_the_conversation_are_recorded() -> None:
-    recorded = {refusal.code for refusal in Refusal if refusal.is_recorded}
+RECORDED = {
+    404: "session_not_found agent_not_found queue_not_found org_not_found",
+    409: "session_already_assigned holder_changed agent_unavailable agent_at_capacity",
+    410: "session_closed",
+}
+UNRECORDED = {
+    401: "token_missing token_invalid token_expired app_disabled",
+    403: "scope_missing stream_forbidden account_mismatch",
+    408: "request_timeout",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request conflicting_parameters callback_url_forbidden idempotency_key_reused",
+    503: "overloaded store_unavailable",
+}
 
-    assert recorded == {
-        "session_not_found",
-        "agent_not_found",
-        "queue_not_found",
-        "org_not_found",
-        "session_already_assigned",
-        "holder_changed",
-        "agent_unavailable",
-        "agent_at_capacity",
-        "session_closed",
-    }
+
+@pytest.mark.parametrize(("table", "is_recorded"), [(RECORDED, True), (UNRECORDED, False)])
+def test_every_code_has_its_status_for_good_and_only_refusals_about_the_conversation_are_recorded(
+    table: dict[int, str], *, is_recorded: bool
+) -> None:
+    told = {refusal.code: refusal.status for refusal in Refusal if refusal.is_recorded is is_recorded}
+
+    assert told == {code: status for status, codes in table.items() for code in codes.split()}
 
 
 def test_a_plain_problem_has_the_statuss_own_title() -> None:

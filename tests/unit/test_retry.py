@@ -154,5 +154,10 @@ def test_a_message_that_would_be_due_when_it_has_expired_is_dead_now(expires_at:
     assert verdict(attempt(500), expires_at=expires_at) == expected
 
 
+def test_what_is_stored_of_a_failure_is_spelled_so_for_good() -> None:
+    assert {*ErrorClass} == {"dns", "connect", "reset", "tls", "timeout", "protocol", "address"}
+    assert {*DeadReason} == {"gone", "aborted", "address", "exhausted", "expired", "poison"}
+
+
 def test_a_message_kills_five_dispatchers_before_it_is_taken_for_poison() -> None:
     assert MAX_CLAIMS_WITHOUT_ATTEMPT == 5

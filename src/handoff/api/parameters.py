@@ -12,6 +12,8 @@ from handoff.domain.refusals import Refusal
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
+# So many digits of a Content-Length tell whether it is too large.
+_LENGTH_DIGITS: Final = 12
 _BODY_S: Final = 10.0
 
 _NAMES: Final = {field.alias: name for name, field in AssignParameters.model_fields.items()}
@@ -39,7 +41,7 @@ async def read_parameters(request: Request) -> AssignParameters:
 
 async def _read_body(request: Request) -> bytes:
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+    if announced.isdigit() and int(announced[:_LENGTH_DIGITS]) > MAX_BODY_BYTES:
         raise _too_large()
     try:
         async with asyncio.timeout(_BODY_S):

@@ -31,6 +31,7 @@ _HEADERS: Final = {
 }
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 _CHALLENGE: Final = {"WWW-Authenticate": {"description": "RFC 9110, 11.6.1.", "schema": {"type": "string"}}}
+_CONFLICT: Final = 409
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
 
@@ -68,6 +69,8 @@ def _refusals() -> dict[int | str, dict[str, Any]]:
 
 def _refusal_response(refusal: Refusal) -> dict[str, Any]:
     recorded = {"X-Transfer-Id": _HEADERS["X-Transfer-Id"]} if refusal.is_recorded else {}
+    if refusal.status == _CONFLICT:
+        recorded["ETag"] = _HEADERS["ETag"]
     told = "Recorded, and told to the callback." if refusal.is_recorded else "Nothing was recorded, nobody is told."
     return {
         "description": told,

@@ -9,7 +9,7 @@ _CHUNK: Final = 1 << 16
 # Characters of one element: far more than any row needs, and a bound on what a broken file makes us read ahead.
 _LONGEST_VALUE: Final = 1 << 20
 _BLANK: Final = " \t\r\n"
-_AFTER_VALUE: Final = frozenset(",:]}" + _BLANK)
+_IN_NUMBER: Final = "0123456789.eE+-"
 _decoder: Final = json.JSONDecoder()
 
 
@@ -113,11 +113,14 @@ class _Text:
                     self._advance(min(self._place + broken_at, len(self._window)))
                     raise self.error(f"not JSON: {getattr(error, 'msg', error)}") from None
                 continue
-            # A number may go on in the next piece: what follows it must be there to be seen, and end it.
-            is_whole = self._window[end : end + 1] in _AFTER_VALUE
-            if (is_whole and end < len(self._window)) or not self._refill():
+            if not self._may_go_on(value, end) or not self._refill():
                 self._advance(end)
                 return value
+
+    def _may_go_on(self, value: object, end: int) -> bool:
+        """Whether this is the beginning of a number whose rest is in the next piece of the file."""
+        is_cut_off = not self._window[end:].strip(_IN_NUMBER) and end - self._place < _LONGEST_VALUE
+        return is_cut_off and isinstance(value, int | float)
 
     def _refill(self) -> bool:
         if self._is_over:

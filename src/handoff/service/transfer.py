@@ -108,7 +108,9 @@ class Transfers:
         for tries_left in reversed(range(_TRIES)):
             try:
                 return self._commit(items, is_retry=is_retry or was_lost)
-            except Contended:
+            except Contended as error:
+                if not tries_left and was_lost:
+                    raise StoreUnavailable(str(error), is_lost=True) from error
                 if not tries_left:
                     raise
             except StoreUnavailable as error:

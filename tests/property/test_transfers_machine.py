@@ -1,0 +1,296 @@
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from sqlalchemy import Table, select, update
+
+from fakes import FakeClock, FakeIds
+from handoff import Settings, load_directory
+from handoff.domain.decide import Reassign
+from handoff.domain.model import AgentStatus, AssignRequest, Target, TargetKind
+from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
+from handoff.service.transfer import Answer, Outcome, Transfers
+from handoff.store import tables
+from handoff.store.audit import SqlAudit
+from handoff.store.batch import SqliteBatch
+from handoff.store.engine import open_writer
+from handoff.store.schema import migrate
+from handoff.store.transfers import SqlTransferStore
+from rigs import sample
+
+SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 4}
+SESSIONS: Final = ("s-1", "s-2", "s-3", "s-4", "s-5")
+ACCOUNTS: Final = (sample.ACCOUNT, "another-account-with-the-same-ids")
+WRITTEN: Final = (tables.sessions, tables.agents, tables.transfers, tables.callbacks, tables.idempotency_keys)
+LOST: Final = partial(StoreUnavailable, "gone", is_lost=True)
+AWAY: Final = partial(StoreUnavailable, "disk full")
+RACE: Final = Contended
+
+REQUEST = AssignRequest(
+    account_id=sample.ACCOUNT,
+    app_id=sample.APP,
+    stream_id=sample.STREAM,
+    stream_org_id=sample.ORG,
+    org_id=sample.ORG,
+    session_id="s-1",
+    target=Target(TargetKind.AGENT, "a-3"),
+    callback_url="https://one.example",
+    request_id="req",
+)
+agent_ids = st.sampled_from([*SLOTS, "a-2", "a-3", "a-9"])
+targets = st.one_of(
+    st.builds(Target, st.just(TargetKind.AGENT), agent_ids),
+    st.builds(Target, st.just(TargetKind.AGENT), agent_ids),
+    st.builds(Target, st.just(TargetKind.QUEUE), st.sampled_from([sample.QUEUE, sample.OTHER_QUEUE])),
+)
+requests = st.builds(
+    AssignRequest,
+    account_id=st.sampled_from([ACCOUNTS[0], *ACCOUNTS]),
+    app_id=st.just(sample.APP),
+    stream_id=st.just(sample.STREAM),
+    stream_org_id=st.just(sample.ORG),
+    org_id=st.just(sample.ORG),
+    session_id=st.sampled_from([*SESSIONS, *SESSIONS, "s-9"]),
+    target=targets,
+    callback_url=st.sampled_from(["https://one.example", "https://one.example", "https://two.example"]),
+    expected_agent_id=st.none() | st.none() | st.sampled_from(list(SLOTS)),
+    idempotency_key=st.none() | st.none() | st.sampled_from(["k-1", "k-2", "k-3"]),
+    request_id=st.just("req"),
+)
+
+
+class Store:
+    """One real store in a file of its own, and a use case that assigns in it."""
+
+    def __init__(self, file: Path, clock: FakeClock, reassign: Reassign) -> None:
+        self.engine = open_writer(f"sqlite:///{file}", durability="NORMAL")
+        self.transfers = SqlTransferStore(self.engine, SqliteBatch())
+        self.assign = Transfers(self.transfers, clock=clock, ids=FakeIds(), reassign=reassign).assign
+
+    def set_agent(self, name: str, **values: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(update(tables.agents).where(tables.agents.c.agent_id == name).values(values))
+
+    def rows(self, table: Table) -> list[tuple[Any, ...]]:
+        with self.engine.connect() as connection:
+            found = connection.execute(select(table).order_by(*table.primary_key.columns))
+            return [tuple(row) for row in found]
+
+    def close(self) -> None:
+        self.transfers.close()
+        self.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated store with two accounts whose agents, queues and sessions have the same ids."""
+    file = tmp_path_factory.mktemp("template") / "handoff.db"
+    engine = open_writer(f"sqlite:///{file}")
+    migrate(engine)
+    engine.dispose()
+    for account in ACCOUNTS:
+        found = sample.directory(
+            agents=[sample.agent(name, maxChatSupport=slots) for name, slots in SLOTS.items()],
+            sessions=[sample.session(name) for name in SESSIONS],
+        )
+        rows = {section: [{**row, "accountId": account} for row in found[section]] for section in found}
+        if account != sample.ACCOUNT:
+            del rows["apps"]
+        load_directory(Settings(database_url=f"sqlite:///{file}"), rows)
+    return file
+
+
+class TwoStores(RuleBasedStateMachine):
+    """The same requests to two stores: to one in batches, to the other one by one."""
+
+    def __init__(self, template: Path, reassign: Reassign) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.folder = TemporaryDirectory()
+        files = [Path(self.folder.name, name) for name in ("batched.db", "single.db")]
+        for file in files:
+            shutil.copyfile(template, file)
+        self.batched, self.single = (Store(file, self.clock, reassign) for file in files)
+
+    @rule(batch=st.lists(requests, min_size=1, max_size=8))
+    def assign(self, batch: list[AssignRequest]) -> None:
+        together = self.batched.assign(batch)
+        apart = [self.single.assign([request])[0] for request in batch]
+
+        assert [told(outcome) for outcome in together] == [told(outcome) for outcome in apart]
+
+    @rule(batch=st.lists(requests, min_size=1, max_size=4), places=st.lists(st.integers(0, 3), max_size=5))
+    def assign_with_copies(self, batch: list[AssignRequest], places: list[int]) -> None:
+        self.assign(batch + [batch[place % len(batch)] for place in places])
+
+    @rule(
+        name=st.sampled_from(list(SLOTS)),
+        status=st.sampled_from([*AgentStatus, AgentStatus.AVAILABLE, AgentStatus.AVAILABLE]),
+        lasts_ms=st.none() | st.integers(0, 5_000),
+    )
+    def set_status(self, name: str, status: AgentStatus, lasts_ms: int | None) -> None:
+        until = None if lasts_ms is None else self.clock.now_ms() + lasts_ms
+        for store in (self.batched, self.single):
+            store.set_agent(name, status=status.value, status_expires_at=until)
+
+    @rule(by_ms=st.integers(-5_000, 5_000))
+    def move_the_clock(self, by_ms: int) -> None:
+        self.clock.advance(by_ms)
+
+    def teardown(self) -> None:
+        try:
+            for table in WRITTEN:
+                assert self.batched.rows(table) == self.single.rows(table)
+            assert SqlAudit(self.batched.engine, self.batched.engine).violations() == []
+            assert all(row.active_sessions <= row.max_sessions for row in self._agents())
+        finally:
+            self.batched.close()
+            self.single.close()
+            self.folder.cleanup()
+
+    def _agents(self) -> Sequence[Any]:
+        with self.batched.engine.connect() as connection:
+            return connection.execute(select(tables.agents)).all()
+
+
+def told(outcome: Outcome) -> Answer | type[Exception]:
+    return outcome if isinstance(outcome, Answer) else type(outcome)
+
+
+@pytest.mark.parametrize("reassign", Reassign)
+def test_a_batch_is_decided_and_written_as_its_requests_one_by_one(template: Path, reassign: Reassign) -> None:
+    few = settings(max_examples=25, stateful_step_count=10, deadline=None)
+
+    class FromTemplate(TwoStores):
+        def __init__(self) -> None:
+            super().__init__(template, reassign)
+
+    run_state_machine_as_test(FromTemplate, settings=few)
+
+
+class Unlucky:
+    """The real store, whose commits fail as planned: as they begin, or when they have just happened."""
+
+    def __init__(self, store: SqlTransferStore) -> None:
+        self._store = store
+        self.ids = FakeIds()
+        self.before_commit: list[StoreError] = []
+        self.after_commit: list[StoreError] = []
+        self.begun = 0
+
+    @contextmanager
+    def begin(self) -> Iterator[TransferTransaction]:
+        self.begun += 1
+        with self._store.begin() as tx:
+            yield tx
+            if self.before_commit:
+                raise self.before_commit.pop()
+        if self.after_commit:
+            raise self.after_commit.pop()
+
+    def abort(self) -> None:
+        self._store.abort()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+@pytest.fixture
+def store(template: Path, tmp_path: Path) -> Iterator[Store]:
+    made = Store(shutil.copyfile(template, tmp_path / "handoff.db"), FakeClock(), Reassign.EXPECTED)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def unlucky(store: Store) -> Unlucky:
+    return Unlucky(store.transfers)
+
+
+def outcomes_of(unlucky: Unlucky, *batch: AssignRequest) -> Sequence[Outcome]:
+    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED).assign(batch)
+
+
+def assigned(unlucky: Unlucky, *batch: AssignRequest) -> list[int | type[Exception]]:
+    outcomes = outcomes_of(unlucky, *batch)
+    return [outcome.status if isinstance(outcome, Answer) else type(outcome) for outcome in outcomes]
+
+
+TWO = (REQUEST, replace(REQUEST, session_id="s-9"))
+
+
+def test_a_commit_whose_confirmation_was_lost_is_found_again_and_not_made_twice(store: Store, unlucky: Unlucky) -> None:
+    unlucky.after_commit = [LOST()]
+
+    assert assigned(unlucky, *TWO) == [200, 404]
+    assert unlucky.begun == 2
+    assert len(store.rows(tables.transfers)) == len(store.rows(tables.callbacks)) == 2
+
+
+def test_a_commit_that_did_not_happen_is_made_when_the_connection_is_back(store: Store, unlucky: Unlucky) -> None:
+    unlucky.before_commit = [LOST()]
+
+    assert assigned(unlucky, *TWO) == [200, 404]
+    assert len(store.rows(tables.transfers)) == 2
+
+
+@pytest.mark.parametrize(
+    ("errors", "tries", "is_unknown"),
+    [
+        ([AWAY()], 1, False),
+        ([RACE(), AWAY()], 2, False),
+        ([LOST(), AWAY()], 2, True),
+        ([LOST(), LOST()], 2, True),
+        ([RACE(), RACE(), RACE(), LOST()], 4, True),
+        ([LOST(), RACE(), RACE(), RACE()], 4, True),
+    ],
+)
+def test_a_store_that_stays_away_fails_the_whole_batch_and_a_lost_connection_leaves_its_outcome_unknown(
+    store: Store, unlucky: Unlucky, errors: list[StoreError], tries: int, *, is_unknown: bool
+) -> None:
+    unlucky.before_commit = errors[::-1]
+    outcomes = outcomes_of(unlucky, *TWO)
+
+    assert [isinstance(outcome, StoreUnavailable) and outcome.is_lost for outcome in outcomes] == [is_unknown] * 2
+    assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    assert unlucky.begun == tries
+    assert store.rows(tables.transfers) == []
+
+
+@pytest.mark.parametrize(("defeats", "outcomes"), [(3, [200, 404]), (4, [Contended, Contended])])
+def test_a_lost_race_is_run_again_three_times(
+    unlucky: Unlucky, defeats: int, outcomes: list[int | type[Exception]]
+) -> None:
+    unlucky.before_commit = [RACE() for _ in range(defeats)]
+
+    assert assigned(unlucky, *TWO) == outcomes
+    assert unlucky.begun == 4
+
+
+def test_a_key_that_another_process_takes_meanwhile_repeats_that_ones_answer(store: Store, unlucky: Unlucky) -> None:
+    keyed = replace(REQUEST, idempotency_key="k")
+    (first,) = store.assign([keyed])
+    unlucky.ids.fresh()
+    unlucky.before_commit = [Unwritable()]
+
+    assert outcomes_of(unlucky, keyed) == [first]
+    assert unlucky.begun == 2
+
+
+def test_a_request_that_the_store_cannot_write_fails_alone(store: Store, unlucky: Unlucky) -> None:
+    assert assigned(unlucky, REQUEST) == [200]
+    # A count that was wrong before: to free this agent's slot would make it negative, which the store forbids.
+    store.set_agent("a-3", active_sessions=0)
+    away = replace(REQUEST, target=Target(TargetKind.AGENT, "a-2"), expected_agent_id="a-3")
+    to_another = replace(REQUEST, session_id="s-3", target=Target(TargetKind.AGENT, "a-1"))
+
+    assert assigned(unlucky, replace(away, session_id="s-2"), away, to_another) == [409, Unwritable, 200]
