@@ -14,7 +14,7 @@ from handoff import Settings, load_directory
 from handoff.bootstrap import open_outbox, open_transfer_store
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
-from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, StoreUnavailable
+from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan, StoreUnavailable
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
@@ -65,9 +65,9 @@ class FlakyOutbox:
         if call == self._failing and self._failures:
             raise self._failures.pop()
 
-    def claim(self, *, now_ms: int, limit: int, lease_ms: int, lease_token: str) -> Claim:
+    def claim(self, plan: ClaimPlan, *, now_ms: int, lease_ms: int, lease_token: str) -> Claim:
         self._fail("claim")
-        return self._outbox.claim(now_ms=now_ms, limit=limit, lease_ms=lease_ms, lease_token=lease_token)
+        return self._outbox.claim(plan, now_ms=now_ms, lease_ms=lease_ms, lease_token=lease_token)
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
         self._fail("record")
