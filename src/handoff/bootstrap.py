@@ -41,6 +41,9 @@ from handoff.system import SystemChance, SystemClock, SystemIds
 _URLS_REMEMBERED: Final = 4_096
 _READ_THREADS: Final = 2
 
+# Past every bound that the store itself sets on a batch.
+_BATCH_DEADLINE_S: Final = 20.0
+
 OpenTransferStore = Callable[[Settings], TransferStore]
 
 
@@ -117,7 +120,7 @@ async def dispatching(settings: Settings, *, executor: ThreadPoolExecutor | None
             limits=DispatchLimits(
                 in_flight=settings.callback_in_flight,
                 lease_ms=int(settings.callback_lease_seconds * 1_000),
-                grace_s=settings.grace_seconds,
+                grace_s=settings.grace_seconds / 2,  # the other half is the server's, for requests under way
             ),
         )
         dispatcher.start()
@@ -157,7 +160,9 @@ def _committer(
         queue_limit=settings.queue_limit,
         batch_limit=settings.batch_limit,
         patience_s=settings.patience_seconds,
+        deadline_s=_BATCH_DEADLINE_S,
         after_commit=dispatcher.wake if dispatcher else lambda: None,
+        abort=store.abort,
     )
     writer.submit(store.close).result()
 
@@ -165,7 +170,8 @@ def _committer(
 def _directory(settings: Settings, reader: ThreadPoolExecutor, stack: AsyncExitStack) -> Directory:
     store = open_directory(settings)
     stack.callback(store.close)
-    return Directory(store, executor=reader, trust_s=settings.token_cache_seconds)
+    # A token may be trusted on a directory entry that is about to lapse: each gets half of the whole.
+    return Directory(store, executor=reader, trust_s=settings.token_cache_seconds / 2)
 
 
 def _services(
@@ -183,7 +189,7 @@ def _services(
     return Services(
         assign=committer.submit,
         authenticator=Authenticator(
-            directory, SystemClock(), trust_s=settings.token_cache_seconds, leeway_s=settings.token_leeway_seconds
+            directory, SystemClock(), trust_s=settings.token_cache_seconds / 2, leeway_s=settings.token_leeway_seconds
         ),
         directory=directory,
         ids=SystemIds(),
@@ -241,15 +247,15 @@ def open_directory(settings: Settings) -> SqlDirectory:
 
 def open_audit(settings: Settings) -> SqlAudit:
     """The store's auditor. Raises StoreError where the store has another revision."""
-    engine = _writer_engine(settings)
-    with translated(), engine.connect() as connection:
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare, is_patient=True)
+    with translated(), reader.connect() as connection:
         require_revision(connection)
-    return SqlAudit(engine)
+    return SqlAudit(reader, _writer_engine(settings, is_patient=True))
 
 
 def migrate_store(settings: Settings) -> tuple[str | None, str]:
     """Bring the store to this version's revision; the revisions before and after. Raises StoreError."""
-    engine = _writer_engine(settings)
+    engine = _writer_engine(settings, is_patient=True)
     try:
         return migrate(engine)
     finally:
@@ -261,5 +267,5 @@ def app_callback_secrets(settings: Settings, app_id: str) -> list[str]:
     return [show_secret(app_secret(master, app_id)) for master in _signing_secrets(settings)]
 
 
-def _writer_engine(settings: Settings) -> Engine:
-    return open_writer(settings.database_url, prepare=settings.database_prepare)
+def _writer_engine(settings: Settings, *, is_patient: bool = False) -> Engine:
+    return open_writer(settings.database_url, prepare=settings.database_prepare, is_patient=is_patient)

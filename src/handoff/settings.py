@@ -2,11 +2,13 @@
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -20,7 +22,9 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """What an operator can set. Field descriptions give meaning and unit; `.env.example` lists them all."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: str = Field(
         default="sqlite:///handoff.db",
@@ -46,10 +50,10 @@ class Settings(BaseSettings):
     )
     batch_limit: int = Field(default=256, ge=1, le=4_096, description="Requests decided in one transaction at most.")
     patience_seconds: float = Field(
-        default=10, gt=0, description="Seconds that a request may wait for its transaction to begin."
+        default=10, gt=0, le=600, description="Seconds that a request may wait for its transaction to begin."
     )
     grace_seconds: float = Field(
-        default=20, ge=0, description="Seconds that a stop waits for requests and callbacks under way."
+        default=20, ge=0, le=3_600, description="Seconds that a stop waits for requests and callbacks under way."
     )
     token_cache_seconds: float = Field(
         default=5,
@@ -98,6 +102,7 @@ class Settings(BaseSettings):
     callback_lease_seconds: float = Field(
         default=60,
         gt=0,
+        le=86_400,
         description="Seconds after which a callback claimed by a dispatcher that died is taken over.",
     )
     log_format: Literal["console", "json"] = Field(
@@ -120,10 +125,21 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("callback_ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                ssl.create_default_context().load_verify_locations(value)
+            except OSError as error:  # ssl.SSLError is one
+                raise ValueError(f"no PEM certificates can be read from {value}: {error.strerror}") from None
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _is_known_store(cls, value: str) -> str:
-        if value.startswith(("sqlite:///", "postgresql://", "postgres://")) and value != "sqlite:///:memory:":
+        in_memory = value in {"sqlite:///", "sqlite:///:memory:"}
+        if value.startswith(("sqlite:///", "postgresql://", "postgres://")) and not in_memory:
             return value
         raise ValueError("use sqlite:///path/to/file or postgresql://user@host/database")
 
@@ -155,10 +171,10 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for every `HANDOFF_*` variable that is no setting, with the nearest that is."""
+    """A sentence for every `HANDOFF_*` variable, also of `.env`, that is no setting, with the nearest that is."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     sentences = []
-    for name in sorted(environment):
+    for name in sorted({*environment, *dotenv_values(".env")}):
         if name.startswith(PREFIX) and name not in known:
             near = get_close_matches(name, known, n=1)
             sentences.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))

@@ -9,10 +9,20 @@ from typing import Final, Literal
 
 import structlog
 
+
+def _without_color_message(
+    _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Drop what uvicorn adds for its own formatter."""
+    event.pop("color_message", None)
+    return event
+
+
 _SHARED: Final = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
+    _without_color_message,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
 

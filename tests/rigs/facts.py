@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from handoff.domain.model import Callback, KeyUse, SessionState, Target, TargetKind, Transfer
-from handoff.service.ports import DueLane, LaneShare
+from handoff.service.ports import ClaimedCallback, DueLane, LaneShare
 from rigs import sample
 
 HOUR_MS = 3_600_000
@@ -38,6 +38,18 @@ CALLBACK = Callback(
     body=b"{}",
     due_at=1_000,
     expires_at=HOUR_MS,
+)
+CLAIMED = ClaimedCallback(
+    account_id=sample.ACCOUNT,
+    callback_id="msg_1",
+    app_id=sample.APP,
+    url=CALLBACK.url,
+    lane=CALLBACK.lane,
+    body=CALLBACK.body,
+    number=1,
+    claim=1,
+    expires_at=CALLBACK.expires_at,
+    lease_token="one",
 )
 KEY = KeyUse(
     account_id=sample.ACCOUNT, app_id=sample.APP, key="k", fingerprint="f", transfer_id="tr_1", created_at=1_000

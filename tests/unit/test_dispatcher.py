@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from handoff import Settings, load_directory
 from handoff.bootstrap import open_outbox, open_transfer_store
-from handoff.domain.retry import Attempt, ErrorClass
+from handoff.domain.retry import Attempt
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan, StoreUnavailable
 from handoff.store.engine import open_reader
@@ -76,6 +76,9 @@ class FlakyOutbox:
     def reclaim(self, *, now_ms: int) -> int:
         self._fail("reclaim")
         return self._outbox.reclaim(now_ms=now_ms)
+
+    def release(self, claimed: Sequence[ClaimedCallback]) -> None:
+        self._outbox.release(claimed)
 
     def close(self) -> None:
         self._outbox.close()
@@ -189,16 +192,19 @@ async def test_a_mistake_in_an_attempt_ends_that_attempt_only(
     assert states(stored) == ["sending"]
 
 
-async def test_an_attempt_that_outlasts_the_grace_period_is_recorded_and_tried_again(stored: Settings) -> None:
+async def test_an_attempt_that_outlasts_the_grace_period_is_given_back_uncounted(stored: Settings) -> None:
     write(stored, 1)
     sender = RecordingSender()
     sender.gate.clear()
 
     async with dispatching(open_outbox(stored), sender, replace(LIMITS, grace_s=0)):
         await eventually(lambda: len(sender.sent) == 1)
+    outbox = open_outbox(stored)
+    (again,) = outbox.claim(facts.UpTo(1), now_ms=SystemClock().now_ms(), lease_ms=1, lease_token="two").callbacks
+    outbox.close()
 
-    assert states(stored) == ["pending"]
-    assert attempts(stored) == [ErrorClass.TIMEOUT.value]
+    assert attempts(stored) == []
+    assert (again.number, again.claim) == (1, 1)
 
 
 async def test_a_dispatcher_that_was_stopped_is_not_alive(stored: Settings) -> None:

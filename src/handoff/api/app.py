@@ -52,6 +52,7 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
     )
     app.include_router(assign_router())
@@ -80,6 +81,10 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["securitySchemes"] = _SECURITY
+    for path in document["paths"].values():
+        for callback in path.get("post", {}).get("callbacks", {}).values():
+            for operation in callback.values():
+                operation["post"]["responses"].pop("422", None)  # it is the receiver's answer, not ours
     return document
 
 

@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from handoff.api.parameters import read_parameters
 from handoff.api.problems import PROBLEM_JSON, Refuse, refusal_response
 from handoff.api.schemas import AssignParameters
 from handoff.api.services import Services, services_of
+from handoff.domain.address_policy import MAX_URL_CHARS
+from handoff.domain.ids import is_id
 from handoff.domain.model import App, AssignRequest, Stream, Target, TargetKind
 from handoff.domain.refusals import Refusal
 from handoff.service.committer import Overloaded
@@ -47,6 +50,8 @@ async def _handle(request: Request) -> Response:
         return _answer(await _assign(request, services, request_id), headers)
     except Refuse as refuse:
         return refusal_response(refuse.refusal, refuse.detail, headers)
+    except ClientDisconnect:
+        return Response(status_code=400, headers=headers)  # nobody hears it
     except IdempotencyKeyReused:
         return refusal_response(
             Refusal.IDEMPOTENCY_KEY_REUSED,
@@ -103,7 +108,7 @@ async def _authorize(request: Request, services: Services) -> tuple[App, Stream]
         raise Refuse(Refusal.SCOPE_MISSING, f"App {app.app_id} needs the scope {SCOPE}.")
     stream_id = request.path_params["streamId"]
     stream = None
-    if app.streams is None or stream_id in app.streams:
+    if is_id(stream_id) and (app.streams is None or stream_id in app.streams):
         stream = await services.directory.find_stream(app.account_id, stream_id)
     if stream is None:
         raise Refuse(Refusal.STREAM_FORBIDDEN, f"App {app.app_id} has no such stream.")
@@ -126,6 +131,8 @@ def _target(parameters: AssignParameters) -> Target:
 
 def _callback_url(parameters: AssignParameters, services: Services) -> str:
     url = _required(parameters.callback_url, "callbackUrl")
+    if len(url) > MAX_URL_CHARS:  # before anything remembers it
+        raise Refuse(Refusal.CALLBACK_URL_FORBIDDEN, f"callbackUrl: use at most {MAX_URL_CHARS} characters")
     reason = services.refuse_callback_url(url)
     if reason is not None:
         raise Refuse(Refusal.CALLBACK_URL_FORBIDDEN, reason)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import jwt
 from cachetools import TLRUCache
+from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import get_default_algorithms
 from jwt.api_jws import PyJWS
 from starlette.datastructures import Headers
@@ -145,9 +146,18 @@ def _is_signed_by(token: str, app: App) -> bool:
 def _verifies(token: str, key: str, algorithm: str) -> bool:
     try:
         _jws.decode_complete(token, _prepared(key, algorithm), algorithms=[algorithm])
-    except (jwt.InvalidTokenError, jwt.InvalidKeyError):
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
         return False
     return True
+
+
+def is_public_key(key: str, algorithm: str) -> bool:
+    """Whether the PEM text holds a public key that the algorithm can verify with."""
+    try:
+        _prepared(key, algorithm)
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
+        return False
+    return "PRIVATE KEY" not in key
 
 
 @lru_cache(1_024)

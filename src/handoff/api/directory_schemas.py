@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from handoff.api.auth import HMAC_ALGORITHMS
+from handoff.api.auth import HMAC_ALGORITHMS, is_public_key
 from handoff.api.parameters import sentence_of
 from handoff.api.schemas import Id
 from handoff.service.directory_file import Entry
@@ -46,6 +46,8 @@ class AppEntry(_Entry):
             kind = "secrets" if algorithm in HMAC_ALGORITHMS else "publicKeys"
             if not keys:
                 raise ValueError(f"{algorithm} needs an entry in {kind}")
+            if kind == "publicKeys" and not any(is_public_key(key, algorithm) for key in keys):
+                raise ValueError(f"none of publicKeys is a public key for {algorithm} in PEM")
         return self
 
     @model_validator(mode="after")

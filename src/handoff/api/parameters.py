@@ -1,5 +1,6 @@
 """Reading the call's parameters: from a JSON body, the query string, or some from each."""
 
+import asyncio
 from typing import Any, Final
 
 from fastapi import Request
@@ -10,6 +11,8 @@ from handoff.api.schemas import AssignParameters
 from handoff.domain.refusals import Refusal
 
 MAX_BODY_BYTES: Final = 64 * 1024
+
+_BODY_S: Final = 10.0
 
 _NAMES: Final = {field.alias: name for name, field in AssignParameters.model_fields.items()}
 _SENTENCES: Final = {
@@ -38,6 +41,19 @@ async def _read_body(request: Request) -> bytes:
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
+    try:
+        async with asyncio.timeout(_BODY_S):
+            body = await _read_pieces(request)
+    except TimeoutError:
+        raise Refuse(
+            Refusal.REQUEST_TIMEOUT, f"The body did not come within {_BODY_S:g} seconds: send it again."
+        ) from None
+    if body:
+        _require_json(request)
+    return body
+
+
+async def _read_pieces(request: Request) -> bytes:
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
@@ -45,8 +61,6 @@ async def _read_body(request: Request) -> bytes:
         if size > MAX_BODY_BYTES:
             raise _too_large()
         pieces.append(piece)
-    if size:
-        _require_json(request)
     return b"".join(pieces)
 
 

@@ -31,6 +31,7 @@ _HEADERS: Final = {
 }
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 _CHALLENGE: Final = {"WWW-Authenticate": {"description": "RFC 9110, 11.6.1.", "schema": {"type": "string"}}}
+_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
 
 _callbacks: Final = APIRouter()
@@ -71,7 +72,7 @@ def _refusal_response(refusal: Refusal) -> dict[str, Any]:
     return {
         "description": told,
         "headers": {"X-Request-Id": _HEADERS["X-Request-Id"], **recorded, **_STATUS_HEADERS.get(refusal.status, {})},
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+        "content": {PROBLEM_JSON: {"schema": _PROBLEM, "examples": {}}},
     }
 
 

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from handoff.domain.address_policy import MAX_URL_CHARS
 from handoff.domain.ids import ID_PATTERN
-
-MAX_URL = 2_048
 
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Url = Annotated[str, StringConstraints(min_length=1)]
@@ -41,7 +40,7 @@ class _Assign(BaseModel):
     callback_url: str = Field(
         alias="callbackUrl",
         description="Absolute http or https URL that is told the outcome.",
-        max_length=MAX_URL,
+        max_length=MAX_URL_CHARS,
         examples=["http://localhost:8009"],
     )
     org_id: Id = Field(alias="orgId", description="The org of the stream.", examples=[_ORG])

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from handoff.bootstrap import create_app, dispatching, prepare_store
 from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.cli.protocol import BoundedHttpProtocol
 from handoff.settings import Settings, SettingsError
 
 log = logging.getLogger("handoff")
@@ -89,13 +90,13 @@ def run_server(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
-        timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+        timeout_graceful_shutdown=max(1, round(settings.grace_seconds / 2)),
     )
     server = _Server(config, on_ready)
     server.run(sockets=[listener])

@@ -4,6 +4,7 @@ OSError
 `-- AddressRefused
 """
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -14,6 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from handoff.domain.address_policy import AddressRules, refuse_address
 
+_RESOLVE_S = 3.0
 _ANY_PORT = 9  # connecting a datagram socket sends nothing, so the number is never seen (RFC 863: discard)
 
 
@@ -45,7 +47,8 @@ class GatedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Addresses of a name. Raises AddressRefused, or OSError when there is none."""
-        answers = await self._inner.resolve(host, port, family)
+        async with asyncio.timeout(_RESOLVE_S):  # its TimeoutError is an OSError, as a resolver's own
+            answers = await self._inner.resolve(host, port, family)
         if not answers:
             # aiohttp asserts that it has an address to try, and would raise AssertionError.
             raise OSError(None, f"{host} has no address")

@@ -45,9 +45,12 @@ class HttpSender:
         self._rules = rules
         self._signer = signer
         self._clock = clock
+        # Asks name servers without threads, which slow ones would fill.
+        self._resolver = aiohttp.AsyncResolver()
         self._session = aiohttp.ClientSession(
             connector=gated_connector(
                 rules,
+                resolver=self._resolver,
                 ssl_context=_trust(options.ca_file),
                 limit=options.in_flight,
                 keepalive_timeout=_KEEP_ALIVE_S,
@@ -67,6 +70,7 @@ class HttpSender:
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
+        await self._resolver.close()
 
     async def send(self, claimed: ClaimedCallback) -> Attempt:
         """Post the message once, and once more where a kept-alive connection had died before any answer.
@@ -122,7 +126,7 @@ class HttpSender:
             trace_request_ctx=connection,
         ) as response:
             assert isinstance(response, _Response)  # noqa: S101 (the session makes no other)
-            beginning = await _read(response)
+            beginning = await _read_what_comes(response)
             excerpt = _excerpt(beginning, response.remote_address)
             return _Heard(response.status, response.headers, response.remote_address, excerpt)
 
@@ -144,6 +148,15 @@ class _Heard:
     headers: Mapping[str, str]
     remote_address: str | None
     excerpt: str | None
+
+
+async def _read_what_comes(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of the answer, as far as it comes: the status line has decided already."""
+    try:
+        return await _read(response)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        response.close()
+        return b""
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -8,6 +8,8 @@ from handoff.domain.ids import is_id
 from handoff.domain.refusals import Refusal
 
 _TIMES: Final = ("exp", "nbf", "iat")
+# Some thirty million years: past it a float no longer counts seconds.
+_LATEST_S: Final = 1e15
 
 
 class BadClaims(Exception):  # noqa: N818 (a refusal)
@@ -45,6 +47,7 @@ def check_times(claims: Mapping[str, object], *, now_s: float, leeway_s: float, 
 
 def _number(claims: Mapping[str, object], name: str) -> float:
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Written so that NaN fails the comparison, and so that no huge integer becomes a float before it.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST_S <= value <= _LATEST_S:
         raise BadClaims(Refusal.TOKEN_INVALID, f"The token's claim {name} must be a number of seconds.")
-    return value
+    return float(value)

@@ -16,6 +16,7 @@ class Refusal(Enum):
     SCOPE_MISSING = ("scope_missing", 403, "The app lacks the scope of this API")
     STREAM_FORBIDDEN = ("stream_forbidden", 403, "The app may not use this stream")
     ACCOUNT_MISMATCH = ("account_mismatch", 403, "The accountid header names another account")
+    REQUEST_TIMEOUT = ("request_timeout", 408, "The body did not come in time")
     BODY_TOO_LARGE = ("body_too_large", 413, "The body is too large")
     UNSUPPORTED_MEDIA_TYPE = ("unsupported_media_type", 415, "The body is not JSON")
     INVALID_REQUEST = ("invalid_request", 422, "The request is not valid")

@@ -38,7 +38,8 @@ class Committer(Generic[Item, Result]):
 
     `work` returns, for each item and in order, a result or the exception to raise for it. At most `queue_limit`
     items wait, none for longer than `patience_s` seconds, and at most `batch_limit` go into a batch.
-    `after_commit` is called in the event loop after every batch.
+    `after_commit` is called in the event loop after every batch. A batch that takes longer than `deadline_s` seconds
+    is cut short by `abort`, after which `work` must soon return or raise.
     """
 
     def __init__(
@@ -49,14 +50,18 @@ class Committer(Generic[Item, Result]):
         queue_limit: int,
         batch_limit: int,
         patience_s: float,
+        deadline_s: float,
         after_commit: Callable[[], None],
+        abort: Callable[[], None],
     ) -> None:
         self._work = work
         self._executor = executor
         self._queue_limit = queue_limit
         self._batch_limit = batch_limit
         self._patience_s = patience_s
+        self._deadline_s = deadline_s
         self._after_commit = after_commit
+        self._abort = abort
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
         self._is_stopping = False
@@ -128,8 +133,12 @@ class Committer(Generic[Item, Result]):
         running = asyncio.get_running_loop().run_in_executor(
             self._executor, self._work, [waiting.item for waiting in batch]
         )
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
         while not (await asyncio.wait({running}, timeout=_SWEEP_S))[0]:
             self._turn_away_the_late()
+            if asyncio.get_running_loop().time() > deadline:
+                log.error("batch cut short", extra={"batch_size": len(batch), "deadline_s": self._deadline_s})
+                self._abort()
         failure = running.exception()
         if failure is not None:
             log.error("batch failed", exc_info=failure, extra={"batch_size": len(batch)})

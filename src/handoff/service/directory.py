@@ -1,56 +1,83 @@
 """The directory as the front door sees it: apps and streams, read once in a few seconds."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from cachetools import TTLCache
 
 from handoff.domain.model import App, Stream
-from handoff.service.ports import DirectoryStore, StoreError
+from handoff.service.ports import DirectoryStore, StoreError, StoreUnavailable
 
 Found = TypeVar("Found")
+Key = TypeVar("Key", bound=Hashable)
+StreamKey = tuple[str, str]
+
+log = logging.getLogger(__name__)
+
+_READ_S: Final = 5.0
 
 # Entries of each cache; an attacker who tries more names than this only makes us read again.
 _CACHE_SIZE: Final = 10_000
 
 
 class Directory:
-    """Finds apps and streams; what was found, or not, is trusted for `trust_s` seconds."""
+    """Finds apps and streams; what was found, or not, is trusted for `trust_s` seconds.
+
+    Callers who ask for the same thing at one time wait for one read, and none for longer than a few seconds.
+    """
 
     def __init__(self, store: DirectoryStore, *, executor: Executor, trust_s: float) -> None:
         self._store = store
         self._executor = executor
         self._apps: TTLCache[str, App | None] = TTLCache(_CACHE_SIZE, ttl=trust_s)
-        self._streams: TTLCache[tuple[str, str], Stream | None] = TTLCache(_CACHE_SIZE, ttl=trust_s)
+        self._streams: TTLCache[StreamKey, Stream | None] = TTLCache(_CACHE_SIZE, ttl=trust_s)
+        self._reading: dict[object, asyncio.Task[Any]] = {}
 
     async def find_app(self, app_id: str) -> App | None:
         """The app with this id, of whatever account. Raises StoreError."""
-        try:
-            return self._apps[app_id]
-        except KeyError:
-            app = await self._read(lambda: self._store.find_app(app_id))
-            self._apps[app_id] = app
-            return app
+        return await self._find(self._apps, app_id, partial(self._store.find_app, app_id))
 
     async def find_stream(self, account_id: str, stream_id: str) -> Stream | None:
         """The stream, if the account has it. Raises StoreError."""
-        key = (account_id, stream_id)
+        return await self._find(
+            self._streams, (account_id, stream_id), partial(self._store.find_stream, account_id, stream_id)
+        )
+
+    async def _find(self, cache: TTLCache[Key, Found], key: Key, read: Callable[[], Found]) -> Found:
         try:
-            return self._streams[key]
+            return cache[key]
         except KeyError:
-            stream = await self._read(lambda: self._store.find_stream(account_id, stream_id))
-            self._streams[key] = stream
-            return stream
+            pass
+        task = self._reading.get(key)
+        if task is None:
+            task = self._reading[key] = asyncio.get_running_loop().create_task(self._read_into(cache, key, read))
+            task.add_done_callback(lambda _: self._reading.pop(key))
+        found: Found = await asyncio.shield(task)
+        return found
+
+    async def _read_into(self, cache: TTLCache[Key, Found], key: Key, read: Callable[[], Found]) -> Found:
+        found = await self._read(read)
+        cache[key] = found
+        return found
 
     async def problem(self) -> str | None:
         """What keeps the store from serving: None when it answers, at the revision that this code needs."""
         try:
             await self._read(self._store.check_ready)
+        except StoreUnavailable as error:
+            log.warning("store unavailable", extra={"reason": error.reason})
+            return "unavailable"
         except StoreError as error:
             return str(error)
         return None
 
     async def _read(self, read: Callable[[], Found]) -> Found:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, read)
+        try:
+            async with asyncio.timeout(_READ_S):
+                return await asyncio.get_running_loop().run_in_executor(self._executor, read)
+        except TimeoutError:
+            raise StoreUnavailable(f"a read took longer than {_READ_S} s") from None

@@ -9,6 +9,7 @@ _CHUNK: Final = 1 << 16
 # Characters of one element: far more than any row needs, and a bound on what a broken file makes us read ahead.
 _LONGEST_VALUE: Final = 1 << 20
 _BLANK: Final = " \t\r\n"
+_AFTER_VALUE: Final = frozenset(",:]}" + _BLANK)
 _decoder: Final = json.JSONDecoder()
 
 
@@ -34,8 +35,14 @@ def entries(file: TextIO) -> Iterator[Entry]:
     """The elements of every array, in order. Raises DirectoryFileError with the line where reading failed."""
     text = _Text(file)
     text.expect("{")
-    if text.accept("}"):
-        return
+    if not text.accept("}"):
+        yield from _arrays(text)
+        text.expect("}")
+    if text.peek():
+        raise text.error("expected the end of the file")
+
+
+def _arrays(text: "_Text") -> Iterator[Entry]:
     while True:
         section = text.value()
         if not isinstance(section, str):
@@ -44,10 +51,7 @@ def entries(file: TextIO) -> Iterator[Entry]:
         text.expect("[")
         yield from _elements(text, section)
         if not text.accept(","):
-            break
-    text.expect("}")
-    if text.peek():
-        raise text.error("expected the end of the file")
+            return
 
 
 def _elements(text: "_Text", section: str) -> Iterator[Entry]:
@@ -103,20 +107,25 @@ class _Text:
                 value, end = _decoder.raw_decode(self._window, self._place)
             except RecursionError:
                 raise self.error("nested too deeply") from None
-            except json.JSONDecodeError as error:
-                broken_at = error.pos - self._place
+            except ValueError as error:  # also a number with too many digits, which is no JSONDecodeError
+                broken_at = getattr(error, "pos", self._place) - self._place
                 if len(self._window) - self._place > _LONGEST_VALUE or not self._refill():
                     self._advance(min(self._place + broken_at, len(self._window)))
-                    raise self.error(f"not JSON: {error.msg}") from None
+                    raise self.error(f"not JSON: {getattr(error, 'msg', error)}") from None
                 continue
-            if end < len(self._window) or not self._refill():  # a number may go on in the next piece
+            # A number may go on in the next piece: what follows it must be there to be seen, and end it.
+            is_whole = self._window[end : end + 1] in _AFTER_VALUE
+            if (is_whole and end < len(self._window)) or not self._refill():
                 self._advance(end)
                 return value
 
     def _refill(self) -> bool:
         if self._is_over:
             return False
-        piece = self._file.read(max(_CHUNK, len(self._window) - self._place))
+        try:
+            piece = self._file.read(max(_CHUNK, len(self._window) - self._place))
+        except UnicodeDecodeError as error:
+            raise self.error(f"not UTF-8, here or further down: {error.reason}") from None
         self._is_over = not piece
         self._window = self._window[self._place :] + piece
         self._place = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from handoff.domain.retry import Attempt, Dead, ErrorClass, Verdict, judge
+from handoff.domain.retry import Attempt, Dead, Verdict, judge
 from handoff.service.lanes import Lanes
 from handoff.service.ports import (
     AttemptResult,
@@ -78,6 +78,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._has_results = asyncio.Event()
         self._results: list[AttemptResult] = []
+        self._broken_off: list[ClaimedCallback] = []
         self._attempts: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._is_drained = False
@@ -102,7 +103,7 @@ class Dispatcher:
         return bool(self._tasks) and not self._is_stopping and not any(task.done() for task in self._tasks)
 
     async def stop(self) -> None:
-        """Claim nothing more, let attempts under way end within the grace period, and record them all."""
+        """Claim nothing more, let attempts under way end within the grace period, and give back the others."""
         self._is_stopping = True
         self._wake.set()
         deliver, record, reclaim = self._tasks
@@ -116,6 +117,8 @@ class Dispatcher:
         self._is_drained = True
         self._has_results.set()
         await record
+        if self._broken_off:
+            await self._in_store(partial(self._outbox.release, self._broken_off), default=None)
 
     async def _deliver(self) -> None:
         while not self._is_stopping:
@@ -160,16 +163,11 @@ class Dispatcher:
             log.error("attempt broke off", exc_info=attempt.exception())
 
     async def _attempt(self, callback: ClaimedCallback) -> None:
-        started_at = self._clock.now_ms()
         try:
             attempt = await self._sender.send(callback)
         except asyncio.CancelledError:
-            attempt = Attempt(
-                started_at=started_at,
-                duration_ms=self._clock.now_ms() - started_at,
-                error=ErrorClass.TIMEOUT,
-                detail="the dispatcher stopped before the receiver answered",
-            )
+            self._broken_off.append(callback)
+            return
         verdict = judge(attempt, number=callback.number, expires_at=callback.expires_at, chance=self._chance.share())
         self._lanes.learn(callback.lane, attempt, self._clock.now_ms())
         _log_attempt(callback, attempt, verdict)

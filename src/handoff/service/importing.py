@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from handoff.service.directory_file import Entry
+from handoff.service.directory_file import DirectoryFileError, Entry
 from handoff.service.ports import Unwritable
 
 _ROWS_PER_TRANSACTION: Final = 1_000
@@ -38,19 +38,23 @@ def import_entries(
 ) -> ImportReport:
     """Write every entry that `to_row` can turn into a row (it raises RowError otherwise).
 
-    Importing the same file again changes nothing, so an import that was broken off is simply begun again.
+    Where the file breaks off, what stands before that is written. Importing the same file again changes nothing, so
+    an import that was broken off is simply begun again.
     """
     report = ImportReport()
     batch: list[tuple[Entry, Mapping[str, Any]]] = []
-    for entry in entries:
-        if batch and (batch[0][0].section != entry.section or len(batch) == _ROWS_PER_TRANSACTION):
-            _write(batch, writer, report)
-            on_progress(report)
-            batch = []
-        try:
-            batch.append((entry, to_row(entry)))
-        except RowError as error:
-            report.errors.append(f"line {entry.line}: {entry.section}: {error}")
+    try:
+        for entry in entries:
+            if batch and (batch[0][0].section != entry.section or len(batch) == _ROWS_PER_TRANSACTION):
+                _write(batch, writer, report)
+                on_progress(report)
+                batch = []
+            try:
+                batch.append((entry, to_row(entry)))
+            except RowError as error:
+                report.errors.append(f"line {entry.line}: {entry.section}: {error}")
+    except DirectoryFileError as error:
+        report.errors.append(str(error))
     if batch:
         _write(batch, writer, report)
     return report

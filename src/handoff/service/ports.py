@@ -1,9 +1,9 @@
 """What the use cases need from the world, each as the smallest interface that serves.
 
 StoreError
-├── StoreUnavailable    the store cannot be reached, is full, locked or read-only
+├── StoreUnavailable    the store cannot be reached, is full or read-only
 ├── Contended           another transaction won; the same work may be tried again at once
-└── Unwritable          the store refuses one of the rows
+└── Unwritable          the store refuses one of the rows, or somebody else keeps it locked
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -52,7 +52,7 @@ class Contended(StoreError):  # noqa: N818
 
 
 class Unwritable(StoreError):  # noqa: N818
-    """The store refuses a row of this batch."""
+    """The store refuses a row of this batch, or somebody else keeps it locked."""
 
 
 class Clock(Protocol):
@@ -120,6 +120,10 @@ class TransferTransaction(Protocol):
 
 class TransferStore(Protocol):
     """Where transfers are recorded. Synchronous: it is used from the committer's one thread."""
+
+    def abort(self) -> None:
+        """Make the open transaction fail soon: it has taken too long. Called from any thread."""
+        ...
 
     def begin(self) -> AbstractContextManager[TransferTransaction]:
         """A transaction that commits when its block ends well and leaves nothing otherwise.
@@ -207,6 +211,10 @@ class Outbox(Protocol):
 
         A success is a fact and is written whoever holds the lease; a failure only by its own lease.
         """
+        ...
+
+    def release(self, claimed: Sequence[ClaimedCallback]) -> None:
+        """Give messages back whose attempt was broken off here, not by their receiver: due at once, nothing counted."""
         ...
 
     def reclaim(self, *, now_ms: int) -> int:

@@ -87,31 +87,35 @@ class Transfers:
         try:
             return self._persist(items)
         except Unwritable:
+            # Also for a single item: a key that another process took meanwhile is there to be read now.
             return [self._alone(item) for item in items]
         except StoreError as error:
             return [error] * len(items)
 
     def _alone(self, item: _Item) -> Outcome:
         try:
-            return self._persist([item])[0]
+            return self._persist([item], is_retry=True)[0]
         except StoreError as error:
             return error
 
-    def _persist(self, items: Sequence[_Item]) -> Sequence[Outcome]:
-        """Commit, trying again where a race was lost or the connection went away."""
-        tries_left = _TRIES
-        is_retry = False
-        while True:
-            tries_left -= 1
+    def _persist(self, items: Sequence[_Item], *, is_retry: bool = False) -> Sequence[Outcome]:
+        """Commit, trying again where a race was lost or the connection went away.
+
+        A retry first looks for what an earlier try may have committed. Where a connection was lost and no retry
+        got through, the outcome is unknown, and the error says so (`is_lost`).
+        """
+        was_lost = False
+        for tries_left in reversed(range(_TRIES)):
             try:
-                return self._commit(items, is_retry=is_retry)
+                return self._commit(items, is_retry=is_retry or was_lost)
             except Contended:
                 if not tries_left:
                     raise
             except StoreUnavailable as error:
-                if not error.is_lost or is_retry:
-                    raise
-                is_retry = True
+                if was_lost or not error.is_lost or not tries_left:
+                    raise StoreUnavailable(error.reason, is_lost=was_lost or error.is_lost) from error
+                was_lost = True
+        raise AssertionError("the last try returns or raises")
 
     def _commit(self, items: Sequence[_Item], *, is_retry: bool) -> Sequence[Outcome]:
         with self._store.begin() as tx:

@@ -81,12 +81,13 @@ _REPAIR: Final = """UPDATE agents SET active_sessions = (SELECT count(*) FROM se
 class SqlAudit:
     """See `handoff.service.audit.Audit`."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, reader: Engine, writer: Engine) -> None:
+        self._reader = reader
+        self._writer = writer
 
     def violations(self) -> Sequence[Violation]:
         """Every violation there is, as of one moment, while the service goes on."""
-        with translated(), self._engine.connect() as connection:
+        with translated(), self._reader.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -98,15 +99,16 @@ class SqlAudit:
 
     def repair_counters(self) -> int:
         """Set every agent's `active_sessions` to the sessions it holds, transfers held off; how many were wrong."""
-        with translated(), self._engine.begin() as connection:
+        with translated(), self._writer.begin() as connection:
             _hold_off_transfers(connection)
             return connection.execute(text(_REPAIR)).rowcount
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._engine.dispose()
+        self._reader.dispose()
+        self._writer.dispose()
 
 
 def _hold_off_transfers(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # SQLite's transaction began with the write lock
-        connection.execute(text("LOCK TABLE sessions, agents IN SHARE ROW EXCLUSIVE MODE"))
+        connection.execute(text("LOCK TABLE sessions, agents IN EXCLUSIVE MODE"))

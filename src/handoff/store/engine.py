@@ -4,14 +4,17 @@ SQLite runs with WAL. The connection of transfers is `synchronous=FULL`: a commi
 PostgreSQL is reached by libpq's own rules, so every form of its URL works, several hosts among them.
 """
 
+import os
+import socket
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from handoff.service.ports import Contended, StoreError, Unwritable
@@ -19,13 +22,18 @@ from handoff.store.errors import translated
 
 # A writer of another process holds the SQLite lock for one commit; five seconds of waiting mean that it hangs.
 _SQLITE_BUSY_S: Final = 5
-# Bounds on every wait inside PostgreSQL, so that a batch always ends, with an answer or an error.
-_POSTGRES_OPTIONS: Final = (
-    "-c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
-)
-_POSTGRES_CONNECT_S: Final = 3
-_POSTGRES_SILENCE_MS: Final = 10_000
-
+# Bounds on every wait inside PostgreSQL, so that a batch always ends, with an answer or an error. They are set after
+# connecting, since poolers refuse them as start-up options.
+_POSTGRES_WAITS: Final = "SET lock_timeout = '2s'; SET statement_timeout = '10s'"
+# Bounds on what TCP waits for, where the URL sets none: a server that vanished is noticed in ten seconds.
+_POSTGRES_DEFAULTS: Final[Mapping[str, Any]] = {
+    "application_name": "handoff",
+    "connect_timeout": 3,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 # Reads are few and cached: two connections serve them, and none is trusted without a ping.
 _READER_POOL: Final = {"poolclass": QueuePool, "pool_size": 2, "max_overflow": 2, "pool_pre_ping": True}
 
@@ -34,30 +42,36 @@ Durability = Literal["FULL", "NORMAL"]
 
 def is_sqlite(url: str) -> bool:
     """Whether the URL names the embedded store."""
-    return make_url(url).get_backend_name() == "sqlite"
+    return url.startswith("sqlite:")
 
 
-def open_writer(url: str, *, durability: Durability = "FULL", prepare: bool = True) -> Engine:
+def open_writer(url: str, *, durability: Durability = "FULL", prepare: bool = True, is_patient: bool = False) -> Engine:
     """An engine for one thread that writes; its transactions begin with the write lock on SQLite.
 
     `prepare=False` sends no server-side prepared statements, which poolers in transaction mode cannot carry.
+    `is_patient` is for an operator's long work: PostgreSQL may take as long as it takes.
     """
     if is_sqlite(url):
         return _open_sqlite(url, begin="BEGIN IMMEDIATE", durability=durability)
-    return _open_postgres(url, prepare=prepare, pool_options={"poolclass": NullPool})
+    return _open_postgres(url, prepare=prepare, is_patient=is_patient, pool_options={"poolclass": NullPool})
 
 
-def open_reader(url: str, *, prepare: bool = True) -> Engine:
+def open_reader(url: str, *, prepare: bool = True, is_patient: bool = False) -> Engine:
     """An engine with a small pool, for reads from any thread."""
     if is_sqlite(url):
         return _open_sqlite(url, begin="BEGIN", durability="NORMAL")
-    return _open_postgres(url, prepare=prepare, pool_options=_READER_POOL)
+    return _open_postgres(url, prepare=prepare, is_patient=is_patient, pool_options=_READER_POOL)
 
 
 def _open_sqlite(url: str, *, begin: str, durability: Durability) -> Engine:
     engine = create_engine(
         url, poolclass=NullPool, connect_args={"timeout": _SQLITE_BUSY_S, "check_same_thread": False}
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _create(_dialect: object, _record: object, arguments: Sequence[str], _options: object) -> None:
+        with suppress(OSError):  # what is wrong with the path, SQLite tells
+            Path(arguments[0]).touch(mode=0o600)  # it holds secrets
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -72,16 +86,15 @@ def _open_sqlite(url: str, *, begin: str, durability: Durability) -> Engine:
     return engine
 
 
-def _open_postgres(url: str, *, prepare: bool, pool_options: Mapping[str, Any]) -> Engine:
+def _open_postgres(url: str, *, prepare: bool, is_patient: bool, pool_options: Mapping[str, Any]) -> Engine:
     def connect() -> psycopg.Connection[Any]:
-        return psycopg.connect(
-            url,
-            connect_timeout=_POSTGRES_CONNECT_S,
-            tcp_user_timeout=_POSTGRES_SILENCE_MS,
-            options=_POSTGRES_OPTIONS,
-            application_name="handoff",
-            prepare_threshold=5 if prepare else None,
-        )
+        given = conninfo_to_dict(url)
+        unset = {name: value for name, value in _POSTGRES_DEFAULTS.items() if name not in given}
+        connection = psycopg.connect(url, prepare_threshold=5 if prepare else None, autocommit=True, **unset)
+        if not is_patient:
+            connection.execute(_POSTGRES_WAITS)
+        connection.autocommit = False
+        return connection
 
     return create_engine("postgresql+psycopg://", creator=connect, isolation_level="READ COMMITTED", **pool_options)
 
@@ -107,6 +120,17 @@ class ThreadConnection:
         except StoreError:
             self.close()
             raise
+
+    def abort(self) -> None:
+        """Break the connection under the thread that uses it, which then fails; called from another thread.
+
+        For a server that is silent while its connection looks well. SQLite's waits are bounded by themselves.
+        """
+        connection = self._connection
+        driver = connection.connection.driver_connection if connection is not None else None
+        if isinstance(driver, psycopg.Connection) and not driver.closed:
+            with socket.socket(fileno=os.dup(driver.fileno())) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the connection; the next transaction opens another."""

@@ -13,6 +13,7 @@ from handoff.service.ports import Contended, StoreError, StoreUnavailable, Unwri
 # SQLSTATE codes and classes (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
 _CONTENDED: Final = frozenset({"40001", "40P01"})
 _READ_ONLY: Final = "25006"
+_LOCKED: Final = "55P03"
 _BAD_ROW_CLASSES: Final = frozenset({"22", "23"})
 _BAD_ROW_SQLITE: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
@@ -45,9 +46,11 @@ def translate(error: SQLAlchemyError) -> StoreError:
 def _translate_sqlstate(cause: psycopg.Error) -> StoreError:
     state = cause.sqlstate or ""
     reason = str(cause)
+    if not state and isinstance(cause, psycopg.DataError):  # the driver refused the value before sending it
+        return Unwritable(reason)
     if state in _CONTENDED:
         return Contended(reason)
-    if state[:2] in _BAD_ROW_CLASSES:
+    if state[:2] in _BAD_ROW_CLASSES or state == _LOCKED:
         return Unwritable(reason)
     # A read-only server is a standby: another of the URL's hosts may be the primary now.
     return StoreUnavailable(reason, is_lost=state == _READ_ONLY)

@@ -68,6 +68,12 @@ def _bury(reason: DeadReason, where: ColumnElement[bool]) -> Any:  # noqa: ANN40
 
 _bury_expired: Final = _bury(DeadReason.EXPIRED, _is_this)
 
+_release: Final = (
+    update(callbacks)
+    .where(_is_this, callbacks.c.state == "sending", callbacks.c.lease_token == bindparam("token"))
+    .values(state="pending", claims=callbacks.c.claims - 1, lease_token=None, lease_until=None)
+)
+
 _lapsed: Final = (
     select(callbacks.c.account_id, callbacks.c.callback_id)
     .where(_is_leased, callbacks.c.lease_until <= bindparam("now"))
@@ -122,6 +128,11 @@ class SqlOutbox:
                 connection.execute(_mark_delivered, [_delivered_row(result, now_ms) for result in delivered])
             if failed:
                 connection.execute(_mark_failed, [_failed_row(result, now_ms) for result in failed])
+
+    def release(self, claimed: Sequence[ClaimedCallback]) -> None:
+        """Give messages back under the lease they were claimed with."""
+        with self._connection.transaction() as connection:
+            connection.execute(_release, [_key_of(one) | {"token": one.lease_token} for one in claimed])
 
     def reclaim(self, *, now_ms: int) -> int:
         """Return messages whose lease ran out to pending, and bury those that only ever lose their lease."""
@@ -182,16 +193,16 @@ def _attempt_row(result: AttemptResult) -> Row:
     }
 
 
-def _result_key(result: AttemptResult) -> dict[str, Any]:
-    return {"this_account": result.claimed.account_id, "this_callback": result.claimed.callback_id}
+def _key_of(claimed: ClaimedCallback) -> dict[str, Any]:
+    return {"this_account": claimed.account_id, "this_callback": claimed.callback_id}
 
 
 def _delivered_row(result: AttemptResult, now_ms: int) -> Row:
-    return _result_key(result) | {"status": result.attempt.status, "now": now_ms}
+    return _key_of(result.claimed) | {"status": result.attempt.status, "now": now_ms}
 
 
 def _failed_row(result: AttemptResult, now_ms: int) -> Row:
-    return _result_key(result) | {
+    return _key_of(result.claimed) | {
         "token": result.claimed.lease_token,
         "status": result.attempt.status,
         "error": result.attempt.error.value if result.attempt.error else None,

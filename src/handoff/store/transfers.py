@@ -43,6 +43,10 @@ class SqlTransferStore:
         with self._connection.transaction() as connection:
             yield SqlTransferTransaction(connection, self._batch)
 
+    def abort(self) -> None:
+        """Make the transaction that is open in the other thread fail."""
+        self._connection.abort()
+
     def close(self) -> None:
         """Let go of the connection."""
         self._connection.close()

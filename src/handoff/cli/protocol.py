@@ -1,0 +1,60 @@
+"""HTTP/1.1 as uvicorn speaks it, with bounds on what a client may send before it is anybody's request."""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Request line and headers: a long callbackUrl in the query fits many times over.
+_LONGEST_HEAD: Final = 64 * 1024
+_HEAD_S: Final = 20.0
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Closes a connection whose request line and headers are too long, or do not come."""
+
+    _head_bytes = 0
+    _is_in_head = False
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and count it as long as it completes no head."""
+        super().data_received(data)
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _LONGEST_HEAD and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._is_in_head = True
+        self._head_bytes = 0
+        if self._deadline is None:
+            self._arm()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> Any:  # noqa: ANN401 (as in uvicorn)
+        """The head is complete: from here on the application sets the bounds."""
+        self._is_in_head = False
+        self._disarm()
+        return super().on_headers_complete()
+
+    def _arm(self) -> None:
+        self._deadline = self.loop.call_later(_HEAD_S, self.transport.close)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,148 @@
+"""Connections that break, hang or were never there, and what the store's errors say of it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from handoff import Settings, load_directory
+from handoff.bootstrap import migrate_store, open_transfer_store
+from handoff.service.ports import Changes, Contended, StoreUnavailable, Unwritable
+from handoff.store.engine import ThreadConnection, is_sqlite, open_writer
+from rigs import facts, sample
+from rigs.ports import free_port
+from rigs.postgres import PostgresServer
+
+
+def test_a_server_that_is_silent_is_cut_off_from_another_thread(postgres_url: str) -> None:
+    connection = ThreadConnection(open_writer(postgres_url))
+    begun = threading.Event()
+
+    def wait_long() -> None:
+        with connection.transaction() as open_one:
+            begun.set()
+            open_one.execute(text("SELECT pg_sleep(60)"))
+
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(wait_long)
+        begun.wait(20)
+        connection.abort()
+
+        with pytest.raises(StoreUnavailable) as caught:
+            waiting.result(20)
+    assert caught.value.is_lost
+    with connection.transaction() as another:
+        assert another.scalar(text("SELECT 1")) == 1
+    connection.close()
+
+
+def test_a_backend_that_was_ended_is_a_lost_connection_and_the_next_one_works(
+    postgres_url: str,
+) -> None:
+    connection = ThreadConnection(open_writer(postgres_url))
+    with connection.transaction() as open_one:
+        backend = open_one.scalar(text("SELECT pg_backend_pid()"))
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [backend])
+
+    with pytest.raises(StoreUnavailable) as caught, connection.transaction() as open_one:
+        open_one.execute(text("SELECT 1"))
+
+    assert caught.value.is_lost
+    with connection.transaction() as another:
+        assert another.scalar(text("SELECT 1")) == 1
+    connection.close()
+
+
+def test_a_server_that_came_back_is_used_without_a_restart_of_ours() -> None:
+    with PostgresServer(durable=True) as server:
+        settings = Settings(database_url=server.create_database())
+        migrate_store(settings)
+        load_directory(settings, sample.directory())
+        store = open_transfer_store(settings)
+        with store.begin() as transaction:
+            transaction.write(Changes(transfers=[facts.TRANSFER]))
+
+        server.kill()
+        with pytest.raises(StoreUnavailable), store.begin() as transaction:
+            transaction.transfers({(sample.ACCOUNT, "tr_1")})
+        server.start()
+        with store.begin() as transaction:
+            found = transaction.transfers({(sample.ACCOUNT, "tr_1")})
+        store.close()
+
+    assert list(found.values()) == [facts.TRANSFER]
+
+
+def test_a_store_that_is_not_there_is_unavailable(database_url: str, tmp_path: Path) -> None:
+    away = (
+        f"sqlite:///{tmp_path}/no-such-folder/handoff.db"
+        if is_sqlite(database_url)
+        else f"postgresql://postgres@127.0.0.1:{free_port()}/none"
+    )
+    store = open_transfer_store(Settings(database_url=away))
+
+    with pytest.raises(StoreUnavailable), store.begin():
+        pass
+
+
+def test_a_row_that_somebody_keeps_locked_fails_its_transaction_only(postgres_url: str) -> None:
+    settings = Settings(database_url=postgres_url)
+    load_directory(settings, sample.directory())
+    store = open_transfer_store(settings)
+    wanted = {(sample.ACCOUNT, sample.SESSION)}
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT 1 FROM sessions FOR UPDATE")
+        with pytest.raises(Unwritable), store.begin() as transaction:
+            transaction.sessions(wanted)
+
+    with store.begin() as transaction:
+        assert set(transaction.sessions(wanted)) == wanted
+    store.close()
+
+
+def test_a_deadlock_is_a_race_that_was_lost(postgres_url: str) -> None:
+    settings = Settings(database_url=postgres_url)
+    load_directory(settings, sample.directory())
+    first, second = (ThreadConnection(open_writer(postgres_url)) for _ in range(2))
+    has_one = threading.Barrier(2)
+    agents = (sample.AGENT, sample.OTHER_AGENT)
+
+    def lock_both(connection: ThreadConnection, order: tuple[str, str]) -> str:
+        try:
+            with connection.transaction() as open_one:
+                for place, agent in enumerate(order):
+                    open_one.execute(text("SELECT 1 FROM agents WHERE agent_id = :id FOR UPDATE"), {"id": agent})
+                    if place == 0:
+                        has_one.wait(20)
+        except Contended:
+            return "lost"
+        return "won"
+
+    with ThreadPoolExecutor(2) as executor:
+        runs = [executor.submit(lock_both, first, agents), executor.submit(lock_both, second, agents[::-1])]
+        outcomes = sorted(run.result(30) for run in runs)
+    first.close()
+    second.close()
+
+    assert outcomes == ["lost", "won"]
+
+
+def test_the_embedded_stores_file_is_its_owners_alone(sqlite_url: str) -> None:
+    load_directory(Settings(database_url=sqlite_url), sample.directory())
+
+    assert Path(sqlite_url.removeprefix("sqlite:///")).stat().st_mode & 0o077 == 0
+
+
+def test_what_the_url_says_of_the_connection_is_left_as_it_is(postgres_url: str) -> None:
+    connection = ThreadConnection(
+        open_writer(f"{postgres_url}?application_name=theirs&options=-csearch_path%3Dpg_catalog")
+    )
+    with connection.transaction() as open_one:
+        shown = [open_one.scalar(text(f"SHOW {name}")) for name in ("application_name", "search_path", "lock_timeout")]
+    connection.close()
+
+    assert shown == ["theirs", "pg_catalog", "2s"]
