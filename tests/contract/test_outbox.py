@@ -57,6 +57,7 @@ def test_a_due_message_is_claimed_once_and_a_later_one_not_yet(transfers: Transf
     assert first.callbacks[0].number == 1
     assert second.callbacks == []
     assert second.next_due_at == NOW + 1
+    assert second.next_due_at == NOW + 1
 
 
 def test_the_oldest_due_come_first_and_no_more_than_asked_for(transfers: TransferStore, outbox: SqlOutbox) -> None:
