@@ -1,5 +1,6 @@
 """What the outbox promises, on both databases: leases, fencing, and an end for every message (I5)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import select
 from handoff import Settings
 from handoff.bootstrap import open_outbox
 from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
-from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, TransferStore
+from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, DueLane, LaneShare, TransferStore
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
@@ -20,7 +21,7 @@ NOW = 5_000
 
 
 def claim(outbox: SqlOutbox, *, now_ms: int = NOW, limit: int = 10, token: str = "one") -> Sequence[ClaimedCallback]:
-    return outbox.claim(now_ms=now_ms, limit=limit, lease_ms=LEASE_MS, lease_token=token).callbacks
+    return outbox.claim(facts.UpTo(limit), now_ms=now_ms, lease_ms=LEASE_MS, lease_token=token).callbacks
 
 
 def result(claimed: ClaimedCallback, verdict: Verdict) -> AttemptResult:
@@ -48,14 +49,15 @@ def test_a_due_message_is_claimed_once_and_a_later_one_not_yet(transfers: Transf
     write(transfers, 1)
     write(transfers, 2, due_at=NOW + 1)
 
-    first = outbox.claim(now_ms=NOW, limit=10, lease_ms=LEASE_MS, lease_token="one")
-    second = outbox.claim(now_ms=NOW, limit=10, lease_ms=LEASE_MS, lease_token="two")
+    first = outbox.claim(facts.UpTo(10), now_ms=NOW, lease_ms=LEASE_MS, lease_token="one")
+    second = outbox.claim(facts.UpTo(10), now_ms=NOW, lease_ms=LEASE_MS, lease_token="two")
 
     assert [claimed.callback_id for claimed in first.callbacks] == ["msg_1"]
     assert first.callbacks[0].body == facts.CALLBACK.body
     assert first.callbacks[0].number == 1
-    assert first.next_due_at == NOW + 1
     assert second.callbacks == []
+    assert second.next_due_at == NOW + 1
+    assert second.next_due_at == NOW + 1
 
 
 def test_the_oldest_due_come_first_and_no_more_than_asked_for(transfers: TransferStore, outbox: SqlOutbox) -> None:
@@ -191,3 +193,43 @@ def test_a_message_whose_claims_end_without_an_attempt_five_times_is_poison(
     assert claim(outbox, now_ms=now) == []
     (row,) = rows(stored)
     assert (row["state"], row["dead_reason"], row["claims"]) == ("dead", "poison", 5)
+
+
+def test_each_lane_gets_its_share_and_a_blocked_one_nothing(transfers: TransferStore, outbox: SqlOutbox) -> None:
+    for lane in ("http://a:80", "http://b:80", "http://c:80"):
+        write(transfers, *(number + ord(lane[7]) * 100 for number in range(5)), lane=lane)
+    shares = {"http://a:80": LaneShare(fresh=2, retries=0), "http://c:80": LaneShare(fresh=4, retries=0)}
+
+    claimed = outbox.claim(facts.Fixed(shares), now_ms=NOW, lease_ms=LEASE_MS, lease_token="one").callbacks
+
+    assert Counter(callback.lane for callback in claimed) == {"http://a:80": 2, "http://c:80": 4}
+
+
+def test_first_attempts_and_retries_are_told_apart(transfers: TransferStore, outbox: SqlOutbox) -> None:
+    write(transfers, 1)
+    outbox.record([result(claim(outbox)[0], Again(NOW))], now_ms=NOW)
+    write(transfers, 2)
+    lane = facts.CALLBACK.lane
+    seen = facts.UpTo(10)
+
+    fresh = outbox.claim(
+        facts.Fixed({lane: LaneShare(fresh=9, retries=0)}), now_ms=NOW, lease_ms=LEASE_MS, lease_token="one"
+    )
+    retries = outbox.claim(seen, now_ms=NOW, lease_ms=LEASE_MS, lease_token="two")
+
+    assert [callback.callback_id for callback in fresh.callbacks] == ["msg_2"]
+    assert [callback.callback_id for callback in retries.callbacks] == ["msg_1"]
+    assert seen.due == [DueLane(name=lane, has_fresh=False, has_retries=True)]
+
+
+def test_more_lanes_than_one_scan_sees_take_turns(transfers: TransferStore, outbox: SqlOutbox) -> None:
+    with transfers.begin() as transaction:
+        transaction.write(
+            Changes(callbacks=[facts.callback(number, lane=f"http://host-{number}:80") for number in range(600)])
+        )
+    claimed: list[ClaimedCallback] = []
+
+    for _ in range(3):
+        claimed += claim(outbox, limit=1)
+
+    assert len({callback.lane for callback in claimed}) == 600

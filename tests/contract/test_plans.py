@@ -81,7 +81,7 @@ def test_the_statements_of_the_outbox_scan_no_table(stored: Settings, engine: En
     with store.begin() as transaction:
         transaction.write(Changes(callbacks=[facts.callback(number) for number in range(1, 4)]))
     outbox = SqlOutbox(engine, batch)
-    outbox.claim(now_ms=2_000, limit=2, lease_ms=1, lease_token="one")
+    outbox.claim(facts.UpTo(2), now_ms=2_000, lease_ms=1, lease_token="one")
     outbox.reclaim(now_ms=5_000)
     outbox.close()
     store.close()

@@ -75,7 +75,7 @@ def test_a_callback_that_is_there_already_is_left_alone(transfers: TransferStore
     with transfers.begin() as transaction:
         transaction.write(Changes(callbacks=[replace(facts.CALLBACK, url="http://elsewhere/"), facts.callback(2)]))
 
-    claimed = outbox.claim(now_ms=facts.CALLBACK.due_at, limit=10, lease_ms=1_000, lease_token="one").callbacks
+    claimed = outbox.claim(facts.UpTo(10), now_ms=facts.CALLBACK.due_at, lease_ms=1_000, lease_token="one").callbacks
     assert {callback.callback_id: callback.url for callback in claimed} == {
         "msg_1": facts.CALLBACK.url,
         "msg_2": facts.CALLBACK.url,

@@ -14,7 +14,7 @@ from handoff import Settings, load_directory
 from handoff.bootstrap import open_outbox, open_transfer_store
 from handoff.domain.retry import Attempt
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
-from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, StoreUnavailable
+from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan, StoreUnavailable
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
@@ -65,9 +65,9 @@ class FlakyOutbox:
         if call == self._failing and self._failures:
             raise self._failures.pop()
 
-    def claim(self, *, now_ms: int, limit: int, lease_ms: int, lease_token: str) -> Claim:
+    def claim(self, plan: ClaimPlan, *, now_ms: int, lease_ms: int, lease_token: str) -> Claim:
         self._fail("claim")
-        return self._outbox.claim(now_ms=now_ms, limit=limit, lease_ms=lease_ms, lease_token=lease_token)
+        return self._outbox.claim(plan, now_ms=now_ms, lease_ms=lease_ms, lease_token=lease_token)
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
         self._fail("record")
@@ -200,7 +200,7 @@ async def test_an_attempt_that_outlasts_the_grace_period_is_given_back_uncounted
     async with dispatching(open_outbox(stored), sender, replace(LIMITS, grace_s=0)):
         await eventually(lambda: len(sender.sent) == 1)
     outbox = open_outbox(stored)
-    (again,) = outbox.claim(now_ms=SystemClock().now_ms(), limit=1, lease_ms=1, lease_token="two").callbacks
+    (again,) = outbox.claim(facts.UpTo(1), now_ms=SystemClock().now_ms(), lease_ms=1, lease_token="two").callbacks
     outbox.close()
 
     assert attempts(stored) == []

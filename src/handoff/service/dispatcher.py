@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from handoff.domain.retry import Attempt, Dead, Verdict, judge
+from handoff.service.lanes import Lanes
 from handoff.service.ports import (
     AttemptResult,
     Chance,
@@ -72,6 +73,7 @@ class Dispatcher:
         self._clock = clock
         self._chance = chance
         self._limits = limits
+        self._lanes = Lanes(limits.in_flight)
         self._ids = ids
         self._wake = asyncio.Event()
         self._has_results = asyncio.Event()
@@ -121,18 +123,20 @@ class Dispatcher:
     async def _deliver(self) -> None:
         while not self._is_stopping:
             self._wake.clear()
-            free = self._limits.in_flight - len(self._attempts)
-            claim = await self._claim(free) if free > 0 else _NOTHING
+            claim = await self._claim() if self._lanes.free > 0 else _NOTHING
             for callback in claim.callbacks:
                 self._begin(callback)
-            if len(claim.callbacks) < free or free <= 0:
+            if not claim.callbacks:
                 await self._rest(claim.next_due_at)
 
-    async def _claim(self, limit: int) -> Claim:
+    async def _claim(self) -> Claim:
+        now_ms = self._clock.now_ms()
+        plan = self._lanes.plan(now_ms)
+
         def claim() -> Claim:
             return self._outbox.claim(
-                now_ms=self._clock.now_ms(),
-                limit=limit,
+                plan,
+                now_ms=now_ms,
                 lease_ms=self._limits.lease_ms,
                 lease_token=self._ids.fresh(),
             )
@@ -148,10 +152,12 @@ class Dispatcher:
     def _begin(self, callback: ClaimedCallback) -> None:
         attempt = asyncio.get_running_loop().create_task(self._attempt(callback))
         self._attempts.add(attempt)
-        attempt.add_done_callback(self._end)
+        self._lanes.begin(callback)
+        attempt.add_done_callback(partial(self._end, callback))
 
-    def _end(self, attempt: asyncio.Task[None]) -> None:
+    def _end(self, callback: ClaimedCallback, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)
+        self._lanes.end(callback)
         self._wake.set()
         if not attempt.cancelled() and attempt.exception() is not None:
             log.error("attempt broke off", exc_info=attempt.exception())
@@ -163,6 +169,7 @@ class Dispatcher:
             self._broken_off.append(callback)
             return
         verdict = judge(attempt, number=callback.number, expires_at=callback.expires_at, chance=self._chance.share())
+        self._lanes.learn(callback.lane, attempt, self._clock.now_ms())
         _log_attempt(callback, attempt, verdict)
         self._results.append(AttemptResult(claimed=callback, attempt=attempt, verdict=verdict))
         self._has_results.set()

@@ -158,6 +158,31 @@ class ClaimedCallback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DueLane:
+    """An origin with messages that are due: first attempts, retries, or both."""
+
+    name: str
+    has_fresh: bool
+    has_retries: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneShare:
+    """How many messages of a lane to claim at the most."""
+
+    fresh: int
+    retries: int
+
+
+class ClaimPlan(Protocol):
+    """How a dispatcher wants its free slots used. Asked once in a claim, from the store's thread."""
+
+    def shares(self, due: Sequence[DueLane]) -> Mapping[str, LaneShare]:
+        """What to claim of each lane; of one that is left out, nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What was leased, and when the next pending message is due (epoch milliseconds; None: none is known)."""
 
@@ -177,8 +202,8 @@ class AttemptResult:
 class Outbox(Protocol):
     """The durable queue of callbacks. Synchronous: used from the dispatcher's thread."""
 
-    def claim(self, *, now_ms: int, limit: int, lease_ms: int, lease_token: str) -> Claim:
-        """Lease up to `limit` due messages, oldest due first."""
+    def claim(self, plan: ClaimPlan, *, now_ms: int, lease_ms: int, lease_token: str) -> Claim:
+        """Lease what the plan wants of the lanes that have something due, of each the oldest due first."""
         ...
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:

@@ -7,8 +7,9 @@ from sqlalchemy import ColumnElement, Engine, and_, bindparam, case, func, liter
 from sqlalchemy.engine import RowMapping
 
 from handoff.domain.retry import MAX_CLAIMS_WITHOUT_ATTEMPT, Again, Dead, DeadReason, Delivered, Verdict
-from handoff.service.ports import AttemptResult, Claim, ClaimedCallback
+from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan
 from handoff.store.batch import Batch, Row
+from handoff.store.due import LaneScan, claim_rows
 from handoff.store.engine import ThreadConnection
 from handoff.store.tables import callback_attempts, callbacks
 
@@ -19,29 +20,8 @@ _is_this: Final = and_(
     callbacks.c.account_id == bindparam("this_account"), callbacks.c.callback_id == bindparam("this_callback")
 )
 
-# Written out, not bound: only so can a planner know that the partial indexes apply.
-_is_pending: Final = callbacks.c.state == literal_column("'pending'")
+# Written out, not bound: only so can a planner know that the partial index applies.
 _is_leased: Final = callbacks.c.state == literal_column("'sending'")
-
-_due: Final = (
-    select(callbacks)
-    .where(_is_pending, callbacks.c.due_at <= bindparam("now"))
-    .order_by(callbacks.c.due_at)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-)
-_next_due: Final = select(func.min(callbacks.c.due_at)).where(_is_pending)
-
-_lease: Final = (
-    update(callbacks)
-    .where(_is_this)
-    .values(
-        state="sending",
-        claims=callbacks.c.claims + 1,
-        lease_token=bindparam("token"),
-        lease_until=bindparam("until"),
-    )
-)
 
 # A success is a fact whoever held the lease; it ends the message, and a late failure changes nothing any more.
 _mark_delivered: Final = (
@@ -63,6 +43,7 @@ _mark_failed: Final = (
     .where(_is_this, callbacks.c.state == "sending", callbacks.c.lease_token == bindparam("token"))
     .values(
         state=bindparam("state_after"),
+        is_retry=True,
         attempts=callbacks.c.attempts + 1,
         due_at=func.coalesce(bindparam("due"), callbacks.c.due_at),
         last_status=bindparam("status"),
@@ -120,20 +101,22 @@ class SqlOutbox:
     def __init__(self, engine: Engine, batch: Batch) -> None:
         self._connection = ThreadConnection(engine)
         self._batch = batch
+        self._lanes = LaneScan()
 
-    def claim(self, *, now_ms: int, limit: int, lease_ms: int, lease_token: str) -> Claim:
-        """Lease up to `limit` due messages, oldest due first; bury those among them that have expired."""
+    def claim(self, plan: ClaimPlan, *, now_ms: int, lease_ms: int, lease_token: str) -> Claim:
+        """Lease what the plan wants of the due lanes; bury what has expired among it."""
         with self._connection.transaction() as connection:
-            due = connection.execute(_due, {"now": now_ms, "limit": limit}).mappings().all()
+            lanes = self._lanes.scan(connection, now_ms)
+            due = claim_rows(connection, plan.shares(lanes.due), now_ms) if lanes.due else ()
             live = [row for row in due if row["expires_at"] > now_ms]
             expired = [row for row in due if row["expires_at"] <= now_ms]
             if live:
-                fence = {"token": lease_token, "until": now_ms + lease_ms}
-                connection.execute(_lease, [_this(row) | fence for row in live])
+                self._batch.change(
+                    connection, callbacks, [_leased(row, lease_token, now_ms + lease_ms) for row in live]
+                )
             if expired:
                 connection.execute(_bury_expired, [_this(row) | {"buried_at": now_ms} for row in expired])
-            next_due_at = connection.scalar(_next_due)
-        return Claim(callbacks=[_claimed(row, lease_token) for row in live], next_due_at=next_due_at)
+        return Claim(callbacks=[_claimed(row, lease_token) for row in live], next_due_at=lanes.next_due_at)
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
         """Write the attempts and what follows from them."""
@@ -166,6 +149,17 @@ class SqlOutbox:
 
 def _this(row: RowMapping) -> dict[str, Any]:
     return {"this_account": row["account_id"], "this_callback": row["callback_id"]}
+
+
+def _leased(row: RowMapping, token: str, until: int) -> Row:
+    return {
+        "account_id": row["account_id"],
+        "callback_id": row["callback_id"],
+        "state": "sending",
+        "claims": row["claims"] + 1,
+        "lease_token": token,
+        "lease_until": until,
+    }
 
 
 def _claimed(row: RowMapping, lease_token: str) -> ClaimedCallback:

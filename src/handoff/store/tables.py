@@ -19,6 +19,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData(naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s_check"})
@@ -160,6 +161,8 @@ callbacks = Table(
     Column("state", Text, nullable=False, server_default="pending"),
     Column("due_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    # whether it was tried before: first attempts have a right of way
+    Column("is_retry", Boolean, nullable=False, server_default=false()),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("claims", Integer, nullable=False, server_default="0"),
     Column("lease_token", Text, nullable=True),
@@ -175,6 +178,8 @@ callbacks = Table(
 
 callbacks_due = Index(
     "callbacks_due",
+    callbacks.c.lane,
+    callbacks.c.is_retry,
     callbacks.c.due_at,
     sqlite_where=callbacks.c.state == "pending",
     postgresql_where=callbacks.c.state == "pending",

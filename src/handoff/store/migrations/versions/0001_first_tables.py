@@ -110,6 +110,7 @@ def _create_callbacks() -> None:
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("is_retry", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("claims", sa.Integer(), server_default="0", nullable=False),
         sa.Column("lease_token", sa.Text(), nullable=True),
@@ -128,7 +129,7 @@ def _create_callbacks() -> None:
     op.create_index(
         "callbacks_due",
         "callbacks",
-        ["due_at"],
+        ["lane", "is_retry", "due_at"],
         unique=False,
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),

@@ -1,0 +1,140 @@
+"""How one origin's traffic is bounded, and how slots are shared out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handoff.domain.lane import MAX_CAP, MIN_CAP, Lane, share
+from handoff.domain.retry import Attempt, ErrorClass
+from handoff.service.lanes import Lanes
+from handoff.service.ports import DueLane
+from rigs import facts
+
+OK = Attempt(started_at=0, duration_ms=1, status=204)
+BUSY = Attempt(started_at=0, duration_ms=1, status=503)
+DOWN = Attempt(started_at=0, duration_ms=1, error=ErrorClass.CONNECT)
+NOW = 1_000_000
+
+
+def after(lane: Lane, *attempts: Attempt, now_ms: int = NOW) -> Lane:
+    for attempt in attempts:
+        lane = lane.after(attempt, now_ms)
+    return lane
+
+
+def due(*names: str, has_fresh: bool = True, has_retries: bool = False) -> list[DueLane]:
+    return [DueLane(name=name, has_fresh=has_fresh, has_retries=has_retries) for name in names]
+
+
+def test_the_cap_grows_step_by_step_while_a_lane_answers_and_halves_when_it_is_busy() -> None:
+    grown = after(Lane(), *[OK] * 1_000)
+
+    assert grown.cap == MAX_CAP
+    assert after(Lane(), OK).cap < after(Lane(), OK, OK).cap
+    assert after(grown, BUSY).cap == MAX_CAP / 2
+    assert after(grown, *[BUSY] * 20).cap == MIN_CAP
+
+
+def test_five_transport_errors_in_a_row_open_the_breaker_and_four_do_not() -> None:
+    assert after(Lane(), *[DOWN] * 4).room(0, NOW) > 0
+    opened = after(Lane(), *[DOWN] * 5)
+    assert opened.is_open(NOW)
+    assert opened.room(0, NOW + 1_999) == 0
+
+
+def test_an_answer_of_any_status_closes_the_breaker() -> None:
+    probing = after(Lane(), *[DOWN] * 5)
+
+    closed = after(probing, Attempt(started_at=0, duration_ms=1, status=500), now_ms=NOW + 2_000)
+
+    assert not closed.is_open(NOW + 2_000)
+    assert closed.room(0, NOW + 2_000) > 1
+    assert after(Lane(), DOWN, DOWN, OK, DOWN, DOWN).errors == 2
+
+
+def test_after_the_pause_one_probe_may_begin_and_each_failed_one_doubles_the_pause() -> None:
+    lane = after(Lane(), *[DOWN] * 5)
+    now = NOW
+    pauses = []
+    for _ in range(8):
+        pauses.append(lane.blocked_until - now)
+        now = lane.blocked_until
+        assert lane.room(0, now) == 1
+        assert lane.room(1, now) == 0
+        lane = lane.after(DOWN, now)
+
+    assert pauses == [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
+
+
+def test_errors_of_attempts_that_were_under_way_do_not_lengthen_the_pause() -> None:
+    assert after(Lane(), *[DOWN] * 16).blocked_until == NOW + 2_000
+
+
+def test_a_refused_address_says_nothing_about_the_lane() -> None:
+    refused = Attempt(started_at=0, duration_ms=0, error=ErrorClass.ADDRESS)
+
+    assert after(Lane(), *[refused] * 20) == Lane()
+
+
+@pytest.mark.parametrize(("asked_ms", "cooled_ms"), [(1_000, 1_000), (60_000, 60_000), (3_600_000, 60_000)])
+def test_retry_after_cools_the_lane_for_a_minute_at_most(asked_ms: int, cooled_ms: int) -> None:
+    lane = after(Lane(), Attempt(started_at=0, duration_ms=1, status=429, retry_after_ms=asked_ms))
+
+    assert lane.room(0, NOW + cooled_ms - 1) == 0
+    assert lane.room(0, NOW + cooled_ms) > 0
+    assert not lane.is_open(NOW)
+
+
+@given(st.integers(0, 200), st.dictionaries(st.text(min_size=1, max_size=2), st.integers(-2, 80), max_size=12))
+def test_shares_are_max_min_fair_and_waste_nothing(slots: int, rooms: dict[str, int]) -> None:
+    shares = share(slots, rooms)
+
+    assert all(0 < given_ <= rooms[lane] for lane, given_ in shares.items())
+    assert sum(shares.values()) == min(slots, sum(room for room in rooms.values() if room > 0))
+    unfilled = [shares.get(lane, 0) for lane, room in rooms.items() if room > shares.get(lane, 0)]
+    assert max(shares.values(), default=0) <= min(unfilled, default=10_000) + 1
+
+
+def test_an_unknown_lane_gets_few_slots_even_alone_and_a_proven_one_most_but_not_all() -> None:
+    lanes = Lanes(128)
+    unknown = lanes.plan(NOW).shares(due("a"))["a"].fresh
+    lanes.learn("a", OK, NOW)
+    alone = lanes.plan(NOW).shares(due("a"))["a"].fresh
+    in_company = lanes.plan(NOW).shares(due("a", "b"))["a"].fresh
+
+    assert (unknown, alone, in_company) == (16, 96, 16)
+
+
+def test_retries_get_half_of_the_slots_at_most_and_first_attempts_go_before_them() -> None:
+    lanes = Lanes(20)
+    names = [f"lane-{number}" for number in range(10)]
+
+    both = lanes.plan(NOW).shares(due(*names, has_retries=True))
+    retries_only = lanes.plan(NOW).shares(due(*names, has_fresh=False, has_retries=True))
+
+    assert sum(one.fresh for one in both.values()) == 20
+    assert sum(one.retries for one in both.values()) == 0
+    assert sum(one.retries for one in retries_only.values()) == 10
+
+
+def test_attempts_under_way_take_room_until_they_end() -> None:
+    lanes = Lanes(32)
+    for _ in range(16):
+        lanes.begin(facts.CLAIMED)
+
+    assert lanes.free == 16
+    assert lanes.plan(NOW).shares(due(facts.CLAIMED.lane)) == {}
+    for _ in range(16):
+        lanes.end(facts.CLAIMED)
+    assert lanes.free == 32
+    assert lanes.plan(NOW).shares(due(facts.CLAIMED.lane))[facts.CLAIMED.lane].fresh == 16
+
+
+def test_open_lanes_are_counted() -> None:
+    lanes = Lanes(32)
+    for _ in range(5):
+        lanes.learn("a", DOWN, NOW)
+    lanes.learn("b", OK, NOW)
+
+    assert lanes.open_count(NOW) == 1
+    assert lanes.open_count(NOW + 2_000) == 0
