@@ -18,8 +18,8 @@ from handoff.api.services import Services
 from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
 from handoff.domain.address_policy import AddressRules, refuse_url
-from handoff.domain.decide import Reassign
 from handoff.domain.model import AssignRequest
+from handoff.domain.rules import Reassign
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
 from handoff.service.directory_file import Entry

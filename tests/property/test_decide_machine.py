@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from fakes import FakeClock, FakeIds
-from handoff.domain.decide import Decision, KeyReused, Reassign, Refused, Repeated, Situation, Transferred, decide
+from handoff.domain.decide import Decision, KeyReused, Refused, Repeated, Situation, Transferred, decide
 from handoff.domain.ids import callback_id
 from handoff.domain.model import (
     Agent,
@@ -21,6 +21,7 @@ from handoff.domain.model import (
     TargetKind,
     Transfer,
 )
+from handoff.domain.rules import Reassign
 
 SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 3}
 QUEUES: Final = ("qu-1", "qu-2")

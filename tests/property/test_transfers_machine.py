@@ -15,8 +15,8 @@ from sqlalchemy import Table, select, update
 
 from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
-from handoff.domain.decide import Reassign
 from handoff.domain.model import AgentStatus, AssignRequest, Target, TargetKind
+from handoff.domain.rules import Reassign
 from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
 from handoff.service.transfer import Answer, Outcome, Transfers
 from handoff.store import tables

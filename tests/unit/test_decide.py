@@ -6,7 +6,7 @@ import pytest
 
 from fakes import FakeIds
 from handoff.domain import message
-from handoff.domain.decide import Decision, KeyReused, Reassign, Refused, Repeated, Situation, Transferred, decide
+from handoff.domain.decide import Decision, KeyReused, Refused, Repeated, Situation, Transferred, decide
 from handoff.domain.ids import callback_id
 from handoff.domain.model import (
     Agent,
@@ -21,6 +21,7 @@ from handoff.domain.model import (
     TargetKind,
     Transfer,
 )
+from handoff.domain.rules import Reassign
 
 NOW = 1_700_000_000_000
 FRESH = FakeIds().fresh()

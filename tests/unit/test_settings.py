@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
-from handoff.domain.decide import Reassign
+from handoff.domain.rules import Reassign
 from handoff.settings import Settings, SettingsError, unknown_variables
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -1,32 +1,21 @@
 """What becomes of one request: a pure function of the request and of what the store holds, under lock."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from handoff.domain import ids, message
+from handoff.domain import ids, message, rules
 from handoff.domain.address_policy import lane_of
 from handoff.domain.model import (
     Agent,
-    AgentStatus,
     AssignRequest,
     Callback,
     KeyUse,
     Queue,
     Session,
     SessionState,
-    TargetKind,
     Transfer,
 )
-from handoff.domain.presence import has_free_slot, status_at
-from handoff.domain.refusals import Refusal
 from handoff.domain.retry import LIFETIME_MS
-
-
-class Reassign(StrEnum):
-    """When a session may be taken from the agent who has it."""
-
-    EXPECTED = "expected"
-    ALWAYS = "always"
+from handoff.domain.rules import No, Reassign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +74,17 @@ class KeyReused:
 Decision = Transferred | Refused | Repeated | KeyReused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _No:
-    refusal: Refusal
-    detail: str
-    names_holder: bool = False
-
-
 def decide(request: AssignRequest, situation: Situation, *, now_ms: int, fresh_id: str, reassign: Reassign) -> Decision:
     """Decide one request at `now_ms` (epoch milliseconds); `fresh_id` is the UUIDv7 of its transfer."""
     if situation.keyed is not None and situation.keyed_transfer is not None:
         same = situation.keyed.fingerprint == request.fingerprint()
         return Repeated(transfer=situation.keyed_transfer) if same else KeyReused()
-    no = _place_refusal(request, situation.session)
+    no = rules.place_refusal(request, situation.session)
     if no is None and situation.holding is not None and _is_with_target(request, situation.session):
         return _repeat(request, situation.holding, now_ms)
-    no = no or _target_refusal(request, situation.target)
-    no = no or _holder_refusal(request, situation.session, reassign)
-    no = no or _load_refusal(situation.target, now_ms)
+    no = no or rules.target_refusal(request, situation.target)
+    no = no or rules.holder_refusal(request, situation.session, reassign)
+    no = no or rules.load_refusal(situation.target, now_ms)
     if no is not None:
         return _refuse(request, situation.session, no, now_ms, ids.transfer_id(fresh_id))
     return _transfer(request, situation, now_ms, ids.transfer_id(fresh_id))
@@ -110,72 +92,6 @@ def decide(request: AssignRequest, situation: Situation, *, now_ms: int, fresh_i
 
 def _is_with_target(request: AssignRequest, session: Session | None) -> bool:
     return session is not None and session.is_with(request.target)
-
-
-def _place_refusal(request: AssignRequest, session: Session | None) -> _No | None:
-    if request.org_id != request.stream_org_id:
-        return _No(
-            refusal=Refusal.ORG_NOT_FOUND,
-            detail=f"Stream {request.stream_id} does not belong to org {request.org_id}.",
-        )
-    if session is None or session.stream_id != request.stream_id:
-        return _No(
-            refusal=Refusal.SESSION_NOT_FOUND,
-            detail=f"Session {request.session_id} is not known in stream {request.stream_id}.",
-        )
-    if session.state is SessionState.CLOSED:
-        return _No(refusal=Refusal.SESSION_CLOSED, detail=f"Session {request.session_id} is closed.")
-    return None
-
-
-def _target_refusal(request: AssignRequest, target: Agent | Queue | None) -> _No | None:
-    if target is not None and target.org_id == request.org_id:
-        return None
-    is_agent = request.target.kind is TargetKind.AGENT
-    return _No(
-        refusal=Refusal.AGENT_NOT_FOUND if is_agent else Refusal.QUEUE_NOT_FOUND,
-        detail=f"{request.target.kind.capitalize()} {request.target.id} is not known in org {request.org_id}.",
-    )
-
-
-def _holder_refusal(request: AssignRequest, session: Session | None, reassign: Reassign) -> _No | None:
-    if session is None:
-        return None
-    holder = session.holder_id if session.state is SessionState.AGENT else None
-    if request.expected_agent_id is not None and request.expected_agent_id != holder:
-        return _No(
-            refusal=Refusal.HOLDER_CHANGED,
-            detail=f"Session {session.session_id} is not with agent {request.expected_agent_id} but with "
-            f"{_holder_phrase(session)}.",
-            names_holder=True,
-        )
-    if holder is None or request.expected_agent_id == holder or reassign is Reassign.ALWAYS:
-        return None
-    return _No(
-        refusal=Refusal.SESSION_ALREADY_ASSIGNED,
-        detail=f"Session {session.session_id} is with {_holder_phrase(session)}; "
-        f"to move it, send expectedAgentId {holder}.",
-        names_holder=True,
-    )
-
-
-def _holder_phrase(session: Session) -> str:
-    who = "the bot" if session.holder_id is None else f"{session.state} {session.holder_id}"
-    return f"{who} at version {session.version}"
-
-
-def _load_refusal(target: Agent | Queue | None, now_ms: int) -> _No | None:
-    if not isinstance(target, Agent):
-        return None
-    status = status_at(target, now_ms)
-    if status is not AgentStatus.AVAILABLE:
-        return _No(refusal=Refusal.AGENT_UNAVAILABLE, detail=f"Agent {target.agent_id} is {status}.")
-    if not has_free_slot(target):
-        return _No(
-            refusal=Refusal.AGENT_AT_CAPACITY,
-            detail=f"Agent {target.agent_id} has {target.active_sessions} of {target.max_sessions} slots in use.",
-        )
-    return None
 
 
 def _transfer(request: AssignRequest, situation: Situation, now_ms: int, transfer_id: str) -> Transferred:
@@ -218,7 +134,7 @@ def _shifted_load(situation: Situation) -> tuple[Agent, ...]:
     return tuple(changed)
 
 
-def _refuse(request: AssignRequest, session: Session | None, no: _No, now_ms: int, transfer_id: str) -> Refused:
+def _refuse(request: AssignRequest, session: Session | None, no: No, now_ms: int, transfer_id: str) -> Refused:
     members = None
     if session is not None and no.names_holder:
         members = message.holder_members(session.state, session.holder_id, session.version)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeGuard, TypeVar
 
-from handoff.domain.decide import Decision, KeyReused, Reassign, Refused, Repeated, Situation, Transferred, decide
+from handoff.domain.decide import Decision, KeyReused, Refused, Repeated, Situation, Transferred, decide
 from handoff.domain.model import (
     Agent,
     AgentKey,
@@ -19,6 +19,7 @@ from handoff.domain.model import (
     TargetKind,
     Transfer,
 )
+from handoff.domain.rules import Reassign
 from handoff.service.ports import (
     Changes,
     Clock,
