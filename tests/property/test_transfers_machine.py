@@ -28,6 +28,8 @@ from handoff.store.transfers import SqlTransferStore
 from rigs import sample
 
 SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 4}
+# An agent and a queue may have the same id.
+QUEUES: Final = (sample.QUEUE, "a-2")
 SESSIONS: Final = ("s-1", "s-2", "s-3", "s-4", "s-5")
 ACCOUNTS: Final = (sample.ACCOUNT, "another-account-with-the-same-ids")
 WRITTEN: Final = (tables.sessions, tables.agents, tables.transfers, tables.callbacks, tables.idempotency_keys)
@@ -50,7 +52,7 @@ agent_ids = st.sampled_from([*SLOTS, "a-2", "a-3", "a-9"])
 targets = st.one_of(
     st.builds(Target, st.just(TargetKind.AGENT), agent_ids),
     st.builds(Target, st.just(TargetKind.AGENT), agent_ids),
-    st.builds(Target, st.just(TargetKind.QUEUE), st.sampled_from([sample.QUEUE, sample.OTHER_QUEUE])),
+    st.builds(Target, st.just(TargetKind.QUEUE), st.sampled_from(QUEUES)),
 )
 requests = st.builds(
     AssignRequest,
@@ -102,6 +104,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             agents=[sample.agent(name, maxChatSupport=slots) for name, slots in SLOTS.items()],
             sessions=[sample.session(name) for name in SESSIONS],
         )
+        found["queues"] = [{"id": queue, "orgId": sample.ORG} for queue in QUEUES]
         rows = {section: [{**row, "accountId": account} for row in found[section]] for section in found}
         if account != sample.ACCOUNT:
             del rows["apps"]

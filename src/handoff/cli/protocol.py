@@ -5,14 +5,17 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Request line and headers: a long callbackUrl in the query fits many times over.
-_LONGEST_HEAD: Final = 64 * 1024
-_HEAD_S: Final = 20.0
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose request line and headers are too long, or do not come."""
+    """Closes a connection whose request line and headers are too long, or do not come.
+
+    `longest_head` is in bytes: a long callbackUrl in the query fits many times over. `head_timeout_s` is in seconds.
+    """
+
+    longest_head = 64 * 1024
+    head_timeout_s = 20.0
 
     _head_bytes = 0
     _is_in_head = False
@@ -33,7 +36,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._is_in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > _LONGEST_HEAD and not self.transport.is_closing():
+            if self._head_bytes > self.longest_head and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
 
@@ -52,7 +55,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return super().on_headers_complete()
 
     def _arm(self) -> None:
-        self._deadline = self.loop.call_later(_HEAD_S, self.transport.close)
+        self._deadline = self.loop.call_later(self.head_timeout_s, self.transport.close)
 
     def _disarm(self) -> None:
         if self._deadline is not None:

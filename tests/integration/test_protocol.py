@@ -1,0 +1,92 @@
+"""What a client may send before it is anybody's request, over a real socket."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+
+from handoff import Settings, create_app
+from handoff.cli.protocol import BoundedHttpProtocol
+from rigs.ports import free_port
+
+pytestmark = pytest.mark.anyio
+
+GOOD = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class Impatient(BoundedHttpProtocol):
+    """Waits for no head."""
+
+    head_timeout_s = 0.2
+
+
+@asynccontextmanager
+async def serving(url: str, protocol: type[BoundedHttpProtocol] = BoundedHttpProtocol) -> AsyncIterator[int]:
+    """The port of a server in this event loop."""
+    app = create_app(Settings(database_url=url, dispatcher="off"))
+    config = uvicorn.Config(app, port=free_port(), http=protocol, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    task = asyncio.get_running_loop().create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+        await asyncio.sleep(0.01)
+    yield config.port
+    server.should_exit = True
+    await task
+
+
+async def answer_to(port: int, *pieces: bytes) -> bytes:
+    """Everything that comes back until the server closes or the first answer is complete."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+    answer = b""
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        answer = await reader.readuntil(b"\r\n")
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET /livez HTTP/1.1\r\nx: ", *[b"x" * 1_000] * 100],
+        [b"GET /livez HTTP/1.1\r\n", *[b"x: y\r\n" * 100] * 200],
+        [b"GET /", *[b"x" * 1_000] * 100],
+    ],
+    ids=["one header", "many headers", "URL"],
+)
+async def test_a_head_that_does_not_end_is_refused_and_harms_nobody(sqlite_url: str, pieces: list[bytes]) -> None:
+    async with serving(sqlite_url) as port:
+        answer = await answer_to(port, *pieces)
+        after = await answer_to(port, GOOD)
+
+    assert answer in {b"HTTP/1.1 431 Request Header Fields Too Large\r\n", b""}
+    assert after == b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /livez HTTP/1.1\r\n"], ids=["nothing", "a part"])
+async def test_a_head_that_does_not_come_ends_the_connection(sqlite_url: str, begun: bytes) -> None:
+    async with serving(sqlite_url, Impatient) as port:
+        answer = await answer_to(port, begun)
+
+    assert answer == b""
+
+
+async def test_a_connection_lives_on_from_request_to_request(sqlite_url: str) -> None:
+    async with serving(sqlite_url, Impatient) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answers = []
+        for _ in range(3):
+            writer.write(GOOD)
+            answers.append(await reader.readuntil(b"\r\n"))
+            await reader.readuntil(b"}")
+            await asyncio.sleep(Impatient.head_timeout_s)
+        writer.close()
+
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * 3
