@@ -29,11 +29,12 @@ test: setup ## Run the checks and every test, with branch coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: setup ## Lint, types, import contracts
+check: setup ## Lint, types, import contracts, documents against the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit/test_drift.py
 
 lock: setup ## Pin the newest allowed versions again, with hashes
 	for in in pyproject.toml:run requirements/build.in:build requirements/dev.in:dev; do \

@@ -26,7 +26,10 @@ def environment(database_url: str, **settings: object) -> dict[str, str]:
 
 
 class Service:
-    """One process of ours while its `with` block lasts; `command` is what `python -m` is given."""
+    """One process of ours while its `with` block lasts.
+
+    `command` is what `python -m` is given; `{port}` in it stands for the port.
+    """
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
-        self._command = [sys.executable, "-m", *command]
+        self._command = [sys.executable, "-m", *(word.format(port=self.port) for word in command)]
         self._environment = environment(database_url, port=self.port, **(settings or {}))
         self._process: subprocess.Popen[bytes] | None = None
 
