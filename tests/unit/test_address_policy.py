@@ -198,7 +198,7 @@ def test_a_plain_public_url_is_allowed(url: str) -> None:
         ("ftp://hooks.example.com/a", "use an absolute http or https URL"),
         ("file:///etc/passwd", "use an absolute http or https URL"),
         ("javascript:alert(1)", "use an absolute http or https URL"),
-        ("https://[::1/", "use an absolute http or https URL"),
+        ("https://[::1/", "write the host as a plain name or address, and the port as a number"),
         ("http://hooks.example.com/", "use https; plain http is refused by this server's policy"),
         ("https:hooks.example.com", "name a host after //"),
         ("https:///hooks.example.com", "name a host after //"),

@@ -122,6 +122,9 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 
+_NO_HOST_AND_PORT = "callbackUrl: write the host as a plain name or address, and the port as a number"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressRules:
     """What an operator allows beyond public addresses over https.
@@ -205,8 +208,8 @@ def refuse_url(url: str, rules: AddressRules) -> str | None:
         return "callbackUrl: leave out the fragment"
     try:
         parts = urlsplit(url)
-    except ValueError:
-        return "callbackUrl: use an absolute http or https URL"
+    except ValueError:  # brackets out of place: some versions of Python find them here, others leave them to us
+        return _NO_HOST_AND_PORT
     return _refuse_scheme(parts.scheme, rules) or _refuse_authority(parts, rules)
 
 
@@ -225,7 +228,7 @@ def _refuse_authority(parts: SplitResult, rules: AddressRules) -> str | None:
         return "callbackUrl: leave out the user name and password"
     origin = _origin(parts)
     if origin is None:
-        return "callbackUrl: write the host as a plain name or address, and the port as a number"
+        return _NO_HOST_AND_PORT
     host, port = origin
     if not 1 <= port <= _MAX_PORT:
         return f"callbackUrl: use a port from 1 to {_MAX_PORT}"
