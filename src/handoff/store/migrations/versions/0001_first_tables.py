@@ -14,6 +14,7 @@ def upgrade() -> None:
     _create_apps()
     _create_callback_attempts()
     _create_callbacks()
+    _index_callbacks()
     _create_idempotency_keys()
     _create_queues()
     _create_sessions()
@@ -126,6 +127,9 @@ def _create_callbacks() -> None:
         postgresql_with={"fillfactor": 80},
         sqlite_with_rowid=False,
     )
+
+
+def _index_callbacks() -> None:
     op.create_index(
         "callbacks_due",
         "callbacks",
