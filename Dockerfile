@@ -8,8 +8,8 @@ COPY requirements/build.txt requirements/run.txt requirements/
 # The service's environment has no pip of its own: the one of the build environment fills it, and stays behind.
 RUN python -m venv /opt/build \
     && python -m venv --without-pip /opt/handoff \
-    && /opt/build/bin/pip install --require-hashes --requirement requirements/build.txt \
-    && /opt/build/bin/pip --python /opt/handoff/bin/python install --require-hashes --requirement requirements/run.txt
+    && /opt/build/bin/pip install --no-deps --require-hashes --requirement requirements/build.txt \
+    && /opt/build/bin/pip --python /opt/handoff/bin/python install --no-deps --require-hashes --requirement requirements/run.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
