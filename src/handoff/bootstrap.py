@@ -20,26 +20,33 @@ from handoff.delivery.signature import Signer, app_secret, parse_secret, show_se
 from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.model import AssignRequest
 from handoff.domain.rules import Reassign
+from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
 from handoff.service.directory_file import Entry
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.importing import ImportReport, import_entries
 from handoff.service.ports import TransferStore
+from handoff.service.retention import Retention, purge_for_ever
 from handoff.service.transfer import Answer, Transfers
+from handoff.service.worker import Worker
 from handoff.settings import Settings, SettingsError
 from handoff.store.audit import SqlAudit
 from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
+from handoff.store.callbacks import SqlCallbacks
 from handoff.store.directory import SqlDirectory, SqlDirectoryWriter
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
 from handoff.store.outbox import SqlOutbox
+from handoff.store.retention import SqlRetention
 from handoff.store.schema import migrate, require_revision
 from handoff.store.transfers import SqlTransferStore
+from handoff.store.wakeups import listening, notifying
 from handoff.system import SystemChance, SystemClock, SystemIds
 
 _URLS_REMEMBERED: Final = 4_096
 _READ_THREADS: Final = 2
+_DAY_MS: Final = 86_400_000
 
 # Past every bound that the store itself sets on a batch.
 _BATCH_DEADLINE_S: Final = 20.0
@@ -125,7 +132,31 @@ async def dispatching(settings: Settings, *, executor: ThreadPoolExecutor | None
         )
         dispatcher.start()
         stack.push_async_callback(dispatcher.stop)
+        stack.enter_context(_purging(settings, thread))
+        if not is_sqlite(settings.database_url):
+            await stack.enter_async_context(listening(settings.database_url, dispatcher.wake))
         yield dispatcher
+
+
+@contextmanager
+def _purging(settings: Settings, executor: ThreadPoolExecutor) -> Iterator[None]:
+    with retaining(settings) as retention:
+        purger = asyncio.get_running_loop().create_task(purge_for_ever(retention, executor), name="purger")
+        yield
+        purger.cancel()
+
+
+@contextmanager
+def retaining(settings: Settings) -> Iterator[Retention]:
+    """The purge of callbacks that are over, as the settings say."""
+    store = SqlRetention(_writer_engine(settings))
+    yield Retention(
+        store=store,
+        clock=SystemClock(),
+        delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
+        dead_ms=round(settings.retention_dead_days * _DAY_MS),
+    )
+    store.close()
 
 
 @asynccontextmanager
@@ -141,16 +172,32 @@ async def _running(settings: Settings, open_transfers: OpenTransferStore) -> Asy
             # SQLite has one writer at a time: sharing its thread is better than waiting for its lock.
             shared = writer if is_sqlite(settings.database_url) else None
             dispatcher = await stack.enter_async_context(dispatching(settings, executor=shared))
-        committer = stack.enter_context(_committer(settings, open_transfers, writer, dispatcher))
+        wake = await stack.enter_async_context(_waking(settings, dispatcher))
+        committer = stack.enter_context(_committer(settings, open_transfers, writer, wake))
         committer.start()
         stack.push_async_callback(committer.stop)
         directory = _directory(settings, reader, stack)
-        yield _services(settings, committer, dispatcher, directory)
+        callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
+        stack.callback(callbacks.store.close)
+        changer = Worker(writer if is_sqlite(settings.database_url) else reader)
+        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer)
+
+
+@asynccontextmanager
+async def _waking(settings: Settings, dispatcher: Dispatcher | None) -> AsyncIterator[Callable[[], None]]:
+    """What to call when callbacks were written: it wakes this process's dispatcher, or those of others."""
+    if dispatcher is not None:
+        yield dispatcher.wake
+    elif is_sqlite(settings.database_url):
+        yield lambda: None
+    else:
+        async with notifying(settings.database_url) as notify:
+            yield notify
 
 
 @contextmanager
 def _committer(
-    settings: Settings, open_transfers: OpenTransferStore, writer: ThreadPoolExecutor, dispatcher: Dispatcher | None
+    settings: Settings, open_transfers: OpenTransferStore, writer: ThreadPoolExecutor, wake: Callable[[], None]
 ) -> Iterator[Committer[AssignRequest, Answer]]:
     store = open_transfers(settings)
     transfers = Transfers(store, clock=SystemClock(), ids=SystemIds(), reassign=Reassign(settings.reassign))
@@ -161,7 +208,7 @@ def _committer(
         batch_limit=settings.batch_limit,
         patience_s=settings.patience_seconds,
         deadline_s=_BATCH_DEADLINE_S,
-        after_commit=dispatcher.wake if dispatcher else lambda: None,
+        after_commit=wake,
         abort=store.abort,
     )
     writer.submit(store.close).result()
@@ -171,7 +218,7 @@ def _directory(settings: Settings, reader: ThreadPoolExecutor, stack: AsyncExitS
     store = open_directory(settings)
     stack.callback(store.close)
     # A token may be trusted on a directory entry that is about to lapse: each gets half of the whole.
-    return Directory(store, executor=reader, trust_s=settings.token_cache_seconds / 2)
+    return Directory(store, worker=Worker(reader), trust_s=settings.token_cache_seconds / 2)
 
 
 def _services(
@@ -179,6 +226,9 @@ def _services(
     committer: Committer[AssignRequest, Answer],
     dispatcher: Dispatcher | None,
     directory: Directory,
+    callbacks: Callbacks,
+    reader: Worker,
+    writer: Worker,
 ) -> Services:
     async def check_ready() -> dict[str, str | None]:
         checks = {"store": await directory.problem(), "committer": None if committer.is_alive else "stopped"}
@@ -192,6 +242,9 @@ def _services(
             directory, SystemClock(), trust_s=settings.token_cache_seconds / 2, leeway_s=settings.token_leeway_seconds
         ),
         directory=directory,
+        callbacks=callbacks,
+        reader=reader,
+        writer=writer,
         ids=SystemIds(),
         refuse_callback_url=lru_cache(_URLS_REMEMBERED)(partial(refuse_url, rules=address_rules(settings))),
         check_ready=check_ready,
@@ -245,12 +298,20 @@ def open_directory(settings: Settings) -> SqlDirectory:
     return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare))
 
 
+def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> Callbacks:
+    """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
+    return Callbacks(store=SqlCallbacks(reader, _writer_engine(settings)), clock=SystemClock(), wake=wake)
+
+
 def open_audit(settings: Settings) -> SqlAudit:
     """The store's auditor. Raises StoreError where the store has another revision."""
     reader = open_reader(settings.database_url, prepare=settings.database_prepare, is_patient=True)
     with translated(), reader.connect() as connection:
         require_revision(connection)
-    return SqlAudit(reader, _writer_engine(settings, is_patient=True))
+    kept_ms = round(min(settings.retention_delivered_days, settings.retention_dead_days) * _DAY_MS)
+    writer = _writer_engine(settings, is_patient=True)
+    return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms)
 
 
 def migrate_store(settings: Settings) -> tuple[str | None, str]:

@@ -105,6 +105,12 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds after which a callback claimed by a dispatcher that died is taken over.",
     )
+    retention_delivered_days: float = Field(
+        default=7, gt=0, le=3_650, description="Days that delivered callbacks are kept, with their attempts."
+    )
+    retention_dead_days: float = Field(
+        default=30, gt=0, le=3_650, description="Days that dead and cancelled callbacks are kept, with their attempts."
+    )
     log_format: Literal["console", "json"] = Field(
         default="console", description="`console` for people, `json` for machines."
     )

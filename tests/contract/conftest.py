@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_audit, open_outbox, open_transfer_store
+from handoff.bootstrap import open_audit, open_callbacks, open_outbox, open_transfer_store
+from handoff.service.callbacks import CallbackStore
 from handoff.service.ports import TransferStore
 from handoff.store.audit import SqlAudit
 from handoff.store.outbox import SqlOutbox
@@ -37,5 +38,12 @@ def outbox(stored: Settings) -> Iterator[SqlOutbox]:
 @pytest.fixture
 def audit(stored: Settings) -> Iterator[SqlAudit]:
     store = open_audit(stored)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def callbacks(stored: Settings) -> Iterator[CallbackStore]:
+    store = open_callbacks(stored).store
     yield store
     store.close()

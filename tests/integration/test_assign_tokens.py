@@ -21,6 +21,7 @@ from handoff.api.auth import Authenticator
 from handoff.api.problems import Refuse
 from handoff.bootstrap import open_directory
 from handoff.service.directory import Directory
+from handoff.service.worker import Worker
 from rigs import sample
 from rigs.api import Api, refusal, serving
 from rigs.sample import ACCOUNT, APP, ORG, SECRET, STREAM
@@ -278,7 +279,7 @@ async def test_a_remembered_token_is_trusted_for_its_time_and_never_past_its_exp
     clock, store = SetClock(), open_directory(api.settings)
     lasting, ending = (Headers({"auth": sample.token(**claims)}) for claims in ({}, {"exp": clock.now_s + 10}))
     with closing(store), ThreadPoolExecutor(1) as executor:
-        directory = Directory(store, executor=executor, trust_s=0)
+        directory = Directory(store, worker=Worker(executor), trust_s=0)
         authenticator = Authenticator(directory, clock, trust_s=60, leeway_s=30)
         apps = [await authenticator.authenticate(headers) for headers in (lasting, ending)]
         set_app(api, secrets=["n" * 64])

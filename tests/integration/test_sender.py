@@ -29,6 +29,7 @@ CLAIMED = ClaimedCallback(
     lane="",
     body='{"name":"Zoë"}'.encode(),
     number=1,
+    is_retry=False,
     claim=1,
     expires_at=1 << 60,
     lease_token="one",

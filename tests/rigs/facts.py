@@ -47,6 +47,7 @@ CLAIMED = ClaimedCallback(
     lane=CALLBACK.lane,
     body=CALLBACK.body,
     number=1,
+    is_retry=False,
     claim=1,
     expires_at=CALLBACK.expires_at,
     lease_token="one",
@@ -56,14 +57,14 @@ KEY = KeyUse(
 )
 
 
-def transfer(number: int) -> Transfer:
+def transfer(number: int, **changes: Any) -> Transfer:
     """One more transfer, told apart by its number."""
-    return replace(TRANSFER, transfer_id=f"tr_{number}")
+    return replace(TRANSFER, **{"transfer_id": f"tr_{number}", **changes})
 
 
 def callback(number: int, **changes: Any) -> Callback:
     """One more callback, told apart by its number."""
-    return replace(CALLBACK, callback_id=f"msg_{number}", transfer_id=f"tr_{number}", **changes)
+    return replace(CALLBACK, **{"callback_id": f"msg_{number}", "transfer_id": f"tr_{number}", **changes})
 
 
 class UpTo:

@@ -13,9 +13,10 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from handoff.api import health
+from handoff.api import callbacks, health
 from handoff.api.problems import answer_http_exception, answer_unexpected
-from handoff.api.routes import assign_router, problem_schema
+from handoff.api.responses import BASE_PATH, problem_schema
+from handoff.api.routes import assign_router
 from handoff.api.services import Services
 
 _DESCRIPTION: Final = """Assigns a bot conversation to a human agent: exactly once, durably, and tells the caller so.
@@ -53,9 +54,11 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        strict_content_type=False,
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
     )
     app.include_router(assign_router())
+    app.include_router(callbacks.router)
     app.include_router(health.router)
     _serve_docs(app)
     _describe(app)
@@ -81,8 +84,10 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["securitySchemes"] = _SECURITY
-    for path in document["paths"].values():
-        for callback in path.get("post", {}).get("callbacks", {}).values():
+    for path, item in document["paths"].items():
+        for operation in item.values() if path.startswith(BASE_PATH) else ():
+            operation["security"] = [{scheme: []} for scheme in _SECURITY]
+        for callback in item.get("post", {}).get("callbacks", {}).values():
             for operation in callback.values():
                 operation["post"]["responses"].pop("422", None)  # it is the receiver's answer, not ours
     return document

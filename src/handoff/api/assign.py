@@ -13,13 +13,13 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
+from handoff.api.access import ROUTING, authorize, request_id_of
 from handoff.api.parameters import read_parameters
 from handoff.api.problems import PROBLEM_JSON, Refuse, refusal_response
 from handoff.api.schemas import AssignParameters
 from handoff.api.services import Services, services_of
 from handoff.domain.address_policy import MAX_URL_CHARS
-from handoff.domain.ids import is_id
-from handoff.domain.model import App, AssignRequest, Stream, Target, TargetKind
+from handoff.domain.model import AssignRequest, Target, TargetKind
 from handoff.domain.refusals import Refusal
 from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreError, StoreUnavailable
@@ -27,10 +27,7 @@ from handoff.service.transfer import Answer, IdempotencyKeyReused
 
 log = logging.getLogger(__name__)
 
-SCOPE: Final = "Routing"
-
 _OK: Final = 200
-_is_request_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}").fullmatch
 _is_idempotency_key = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
 
 
@@ -44,7 +41,7 @@ class AssignRoute(APIRoute):
 
 async def _handle(request: Request) -> Response:
     services = services_of(request)
-    request_id = _request_id(request, services)
+    request_id = request_id_of(request, services)
     headers = {"x-request-id": request_id}
     try:
         return _answer(await _assign(request, services, request_id), headers)
@@ -80,7 +77,7 @@ def _answer(answer: Answer, headers: dict[str, str]) -> Response:
 
 
 async def _assign(request: Request, services: Services, request_id: str) -> Answer:
-    app, stream = await _authorize(request, services)
+    app, stream = await authorize(request, services, ROUTING)
     parameters = await read_parameters(request)
     return await services.assign(
         AssignRequest(
@@ -97,22 +94,6 @@ async def _assign(request: Request, services: Services, request_id: str) -> Answ
             request_id=request_id,
         )
     )
-
-
-async def _authorize(request: Request, services: Services) -> tuple[App, Stream]:
-    app = await services.authenticator.authenticate(request.headers)
-    account_id = request.headers.get("accountid")
-    if account_id is not None and account_id != app.account_id:
-        raise Refuse(Refusal.ACCOUNT_MISMATCH, "The header accountid names another account than the token's app.")
-    if SCOPE not in app.scopes:
-        raise Refuse(Refusal.SCOPE_MISSING, f"App {app.app_id} needs the scope {SCOPE}.")
-    stream_id = request.path_params["streamId"]
-    stream = None
-    if is_id(stream_id) and (app.streams is None or stream_id in app.streams):
-        stream = await services.directory.find_stream(app.account_id, stream_id)
-    if stream is None:
-        raise Refuse(Refusal.STREAM_FORBIDDEN, f"App {app.app_id} has no such stream.")
-    return app, stream
 
 
 def _required(value: str | None, name: str) -> str:
@@ -144,9 +125,3 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not _is_idempotency_key(key):
         raise Refuse(Refusal.INVALID_REQUEST, "Idempotency-Key: 1 to 255 visible ASCII characters.")
     return key
-
-
-def _request_id(request: Request, services: Services) -> str:
-    """The caller's own id of the request, if it is one that can stand in a log, or a fresh one."""
-    given = request.headers.get("x-request-id")
-    return given if given is not None and _is_request_id(given) else services.ids.fresh()

@@ -1,6 +1,7 @@
 """Reading the call's parameters: from a JSON body, the query string, or some from each."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import Request
@@ -29,7 +30,7 @@ _SENTENCES: Final = {
 
 async def read_parameters(request: Request) -> AssignParameters:
     """What the request says. Raises Refuse for a body that is too large, no JSON or not valid."""
-    body = await _read_body(request)
+    body = await read_body(request)
     try:
         parameters = AssignParameters.model_validate_json(body) if body else AssignParameters()
         if request.scope["query_string"]:
@@ -39,7 +40,8 @@ async def read_parameters(request: Request) -> AssignParameters:
     return parameters
 
 
-async def _read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises Refuse for one that is too large, too slow or not called JSON, and ClientDisconnect."""
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced[:_LENGTH_DIGITS]) > MAX_BODY_BYTES:
         raise _too_large()
@@ -96,11 +98,17 @@ def _with_query(parameters: AssignParameters, request: Request) -> AssignParamet
 
 def sentence_of(error: ValidationError) -> str:
     """Every field that is wrong and what it must be; nothing of what was sent, which may be anything."""
-    problems = [
-        f"{'.'.join(str(part) for part in problem['loc'])}: {_said(problem)}" if problem["loc"] else _said(problem)
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    return "; ".join(problems) + "."
+    return sentence_of_all(error.errors(include_url=False, include_input=False, include_context=False))
+
+
+def sentence_of_all(problems: Iterable[Any]) -> str:
+    """The same for pydantic's error details."""
+    return "; ".join(_located(problem) for problem in problems) + "."
+
+
+def _located(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {_said(problem)}" if place else _said(problem)
 
 
 def _said(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)

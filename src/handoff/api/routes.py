@@ -1,41 +1,32 @@
 """The declarations: what the OpenAPI document says of the assignment call and of its callback."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Header, Path, Query
 from fastapi.routing import APIRoute
 
 from handoff.api.assign import AssignRoute
-from handoff.api.problems import PROBLEM_JSON
+from handoff.api.responses import BASE_PATH, BODY_REFUSALS, OUTCOME_HEADERS, refusals
 from handoff.api.schemas import (
     AssignedToAgent,
     AssignedToQueue,
     AssignToAgent,
     AssignToQueue,
     FailedMessage,
-    Problem,
     TransferredMessage,
 )
-from handoff.domain import message
 from handoff.domain.refusals import Refusal
 
-BASE_PATH: Final = "/agentassist/api/v1/public/{streamId}"
-
-_HEADERS: Final = {
-    "X-Request-Id": {
-        "description": "The request's id, the caller's own where it sent one.",
-        "schema": {"type": "string"},
-    },
-    "X-Transfer-Id": {"description": "The recorded outcome.", "schema": {"type": "string"}},
-    "ETag": {"description": "The session's version.", "schema": {"type": "string"}, "example": '"1"'},
-}
-_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-_CHALLENGE: Final = {"WWW-Authenticate": {"description": "RFC 9110, 11.6.1.", "schema": {"type": "string"}}}
-_CONFLICT: Final = 409
-_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
-_STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
-
 _callbacks: Final = APIRouter()
+# What this call may be refused for, besides what any call may.
+_OWN: Final = (
+    *BODY_REFUSALS,
+    Refusal.CONFLICTING_PARAMETERS,
+    Refusal.CALLBACK_URL_FORBIDDEN,
+    Refusal.IDEMPOTENCY_KEY_REUSED,
+    *(refusal for refusal in Refusal if refusal.is_recorded),
+    Refusal.OVERLOADED,
+)
 
 
 @_callbacks.post(
@@ -55,28 +46,6 @@ def outcome(
     ],
 ) -> None:
     """Signed as Standard Webhooks describes; posted at least once, in no promised order."""
-
-
-def _refusals() -> dict[int | str, dict[str, Any]]:
-    """One response per status, with every code of that status as an example."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    for refusal in Refusal:
-        response = responses.setdefault(refusal.status, _refusal_response(refusal))
-        example = message.problem_object(refusal, refusal.title + ".")
-        response["content"][PROBLEM_JSON]["examples"][refusal.code] = {"summary": refusal.title, "value": example}
-    return responses
-
-
-def _refusal_response(refusal: Refusal) -> dict[str, Any]:
-    recorded = {"X-Transfer-Id": _HEADERS["X-Transfer-Id"]} if refusal.is_recorded else {}
-    if refusal.status == _CONFLICT:
-        recorded["ETag"] = _HEADERS["ETag"]
-    told = "Recorded, and told to the callback." if refusal.is_recorded else "Nothing was recorded, nobody is told."
-    return {
-        "description": told,
-        "headers": {"X-Request-Id": _HEADERS["X-Request-Id"], **recorded, **_STATUS_HEADERS.get(refusal.status, {})},
-        "content": {PROBLEM_JSON: {"schema": _PROBLEM, "examples": {}}},
-    }
 
 
 def _declared(
@@ -122,13 +91,7 @@ def assign_router() -> APIRouter:
         tags=["routing"],
         response_model=AssignedToAgent | AssignedToQueue,
         response_description="Assigned, or assigned before by this very request.",
-        responses={200: {"headers": _HEADERS}, **_refusals()},
+        responses={200: {"headers": OUTCOME_HEADERS}, **refusals(*_OWN)},
         callbacks=[route for route in _callbacks.routes if isinstance(route, APIRoute)],
-        openapi_extra={"security": [{"token": []}, {"bearer": []}]},
     )
     return router
-
-
-def problem_schema() -> dict[str, Any]:
-    """The schema of Problem, which no route returns by itself."""
-    return Problem.model_json_schema(ref_template="#/components/schemas/{model}")

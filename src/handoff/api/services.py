@@ -7,9 +7,11 @@ from fastapi import Request
 
 from handoff.api.auth import Authenticator
 from handoff.domain.model import AssignRequest
+from handoff.service.callbacks import Callbacks
 from handoff.service.directory import Directory
 from handoff.service.ports import Ids
 from handoff.service.transfer import Answer
+from handoff.service.worker import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,12 +20,15 @@ class Services:
 
     `assign` waits for the request's transaction; it raises Overloaded, IdempotencyKeyReused or StoreError.
     `refuse_callback_url` tells why a URL is not allowed, or None. `check_ready` gives each part's state: None
-    where it is well, else a sentence.
+    where it is well, else a sentence. `reader` and `writer` run the work of the other routes on the store.
     """
 
     assign: Callable[[AssignRequest], Awaitable[Answer]]
     authenticator: Authenticator
     directory: Directory
+    callbacks: Callbacks
+    reader: Worker
+    writer: Worker
     ids: Ids
     refuse_callback_url: Callable[[str], str | None]
     check_ready: Callable[[], Awaitable[dict[str, str | None]]]

@@ -4,9 +4,10 @@ import click
 
 from handoff import __version__
 from handoff.cli.apps import apps, token
+from handoff.cli.callbacks import callbacks
 from handoff.cli.demo import demo
 from handoff.cli.serve import dispatch, serve
-from handoff.cli.store import doctor, import_, migrate
+from handoff.cli.store import doctor, import_, migrate, purge
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,5 +19,5 @@ def main() -> None:
     """
 
 
-for _command in (serve, dispatch, migrate, demo, import_, token, apps, doctor):
+for _command in (serve, dispatch, migrate, demo, import_, token, apps, callbacks, doctor, purge):
     main.add_command(_command)

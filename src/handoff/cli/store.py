@@ -1,4 +1,4 @@
-"""Commands on the store: `migrate`, `import`, `doctor`."""
+"""Commands on the store: `migrate`, `import`, `doctor`, `purge`."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Final, TextIO
 
 import click
 
-from handoff.bootstrap import import_directory, migrate_store, open_audit
+from handoff.bootstrap import import_directory, migrate_store, open_audit, prepare_store, retaining
 from handoff.cli.common import USAGE_ERROR, load_settings, told_in_a_sentence
 from handoff.service.audit import Violation
 from handoff.service.directory_file import entries
@@ -47,8 +47,12 @@ def import_(file: TextIO, *, as_json: bool) -> None:
 
 
 def _show_progress(report: ImportReport) -> None:
+    _show_count(sum(report.written.values()))
+
+
+def _show_count(count: int) -> None:
     if sys.stderr.isatty():
-        click.echo(f"\r{sum(report.written.values()):>12,} rows", nl=False, err=True)
+        click.echo(f"\r{count:>12,} rows", nl=False, err=True)
 
 
 def _tell(report: ImportReport) -> None:
@@ -86,3 +90,20 @@ def _show(violations: Sequence[Violation], repaired: int) -> None:
     for violation in violations:
         click.echo(f"{violation.invariant}  {violation.subject}  {violation.detail}")
     click.echo(f"{len(violations)} violations" if violations else "every invariant holds")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@told_in_a_sentence
+def purge(*, as_json: bool) -> None:
+    """Delete callbacks whose time is over, which dispatchers also do every ten minutes.
+
+    Delivered ones after HANDOFF_RETENTION_DELIVERED_DAYS, dead and cancelled ones after HANDOFF_RETENTION_DEAD_DAYS.
+    """
+    settings = load_settings()
+    prepare_store(settings)
+    with retaining(settings) as retention:
+        purged = retention.purge(_show_count)
+    if sys.stderr.isatty():
+        click.echo(err=True)
+    click.echo(json.dumps({"purged": purged}) if as_json else f"purged {purged} callbacks")

@@ -30,3 +30,9 @@ def callback_id(transfer: str, copy_for_url: str | None = None) -> str:
     if copy_for_url is None:
         return first
     return f"{first}_{hashlib.sha256(copy_for_url.encode()).hexdigest()[:_COPY_DIGITS]}"
+
+
+def callback_id_at(at_ms: int) -> str:
+    """The least that an id made at or after `at_ms` (epoch milliseconds) can be: a UUIDv7 begins with its time."""
+    time = f"{max(0, at_ms):012x}"
+    return f"msg_{time[:8]}-{time[8:]}"

@@ -1,13 +1,11 @@
-"""Every refusal of the assignment API: its stable code, HTTP status and title."""
+"""Every refusal of the API: its stable code, HTTP status and title."""
 
 from enum import Enum
-
-# Refusals about the conversation itself are recorded and told to the callback; the others never reach the store.
-_RECORDED_STATUSES = frozenset({404, 409, 410})
+from typing import Final
 
 
 class Refusal(Enum):
-    """A reason not to assign. The value is `(code, HTTP status, title)`."""
+    """A reason not to do what was asked. The value is `(code, HTTP status, title)`."""
 
     TOKEN_MISSING = ("token_missing", 401, "No token was sent")
     TOKEN_INVALID = ("token_invalid", 401, "The token is not valid")
@@ -32,6 +30,9 @@ class Refusal(Enum):
     AGENT_UNAVAILABLE = ("agent_unavailable", 409, "The agent is not available")
     AGENT_AT_CAPACITY = ("agent_at_capacity", 409, "The agent has no free slot")
     SESSION_CLOSED = ("session_closed", 410, "The session is closed")
+    CALLBACK_NOT_FOUND = ("callback_not_found", 404, "No such callback in this stream")
+    CALLBACK_IN_FLIGHT = ("callback_in_flight", 409, "The callback is being sent")
+    CALLBACK_ENDED = ("callback_ended", 409, "The callback is delivered or dead")
     OVERLOADED = ("overloaded", 503, "The service is overloaded")
     STORE_UNAVAILABLE = ("store_unavailable", 503, "The store did not take the transfer")
 
@@ -53,4 +54,20 @@ class Refusal(Enum):
     @property
     def is_recorded(self) -> bool:
         """Whether the refusal is an outcome: written to the store and posted to the callback."""
-        return self.status in _RECORDED_STATUSES
+        return self in _RECORDED
+
+
+# Those about the conversation itself are outcomes; the others never reach the store.
+_RECORDED: Final = frozenset(
+    {
+        Refusal.SESSION_NOT_FOUND,
+        Refusal.AGENT_NOT_FOUND,
+        Refusal.QUEUE_NOT_FOUND,
+        Refusal.ORG_NOT_FOUND,
+        Refusal.SESSION_ALREADY_ASSIGNED,
+        Refusal.HOLDER_CHANGED,
+        Refusal.AGENT_UNAVAILABLE,
+        Refusal.AGENT_AT_CAPACITY,
+        Refusal.SESSION_CLOSED,
+    }
+)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -11,14 +10,13 @@ from cachetools import TTLCache
 
 from handoff.domain.model import App, Stream
 from handoff.service.ports import DirectoryStore, StoreError, StoreUnavailable
+from handoff.service.worker import Worker
 
 Found = TypeVar("Found")
 Key = TypeVar("Key", bound=Hashable)
 StreamKey = tuple[str, str]
 
 log = logging.getLogger(__name__)
-
-_READ_S: Final = 5.0
 
 # Entries of each cache; an attacker who tries more names than this only makes us read again.
 _CACHE_SIZE: Final = 10_000
@@ -30,9 +28,9 @@ class Directory:
     Callers who ask for the same thing at one time wait for one read, and none for longer than a few seconds.
     """
 
-    def __init__(self, store: DirectoryStore, *, executor: Executor, trust_s: float) -> None:
+    def __init__(self, store: DirectoryStore, *, worker: Worker, trust_s: float) -> None:
         self._store = store
-        self._executor = executor
+        self._worker = worker
         self._apps: TTLCache[str, App | None] = TTLCache(_CACHE_SIZE, ttl=trust_s)
         self._streams: TTLCache[StreamKey, Stream | None] = TTLCache(_CACHE_SIZE, ttl=trust_s)
         self._reading: dict[object, asyncio.Task[Any]] = {}
@@ -60,24 +58,17 @@ class Directory:
         return found
 
     async def _read_into(self, cache: TTLCache[Key, Found], key: Key, read: Callable[[], Found]) -> Found:
-        found = await self._read(read)
+        found = await self._worker.run(read)
         cache[key] = found
         return found
 
     async def problem(self) -> str | None:
         """What keeps the store from serving: None when it answers, at the revision that this code needs."""
         try:
-            await self._read(self._store.check_ready)
+            await self._worker.run(self._store.check_ready)
         except StoreUnavailable as error:
             log.warning("store unavailable", extra={"reason": error.reason})
             return "unavailable"
         except StoreError as error:
             return str(error)
         return None
-
-    async def _read(self, read: Callable[[], Found]) -> Found:
-        try:
-            async with asyncio.timeout(_READ_S):
-                return await asyncio.get_running_loop().run_in_executor(self._executor, read)
-        except TimeoutError:
-            raise StoreUnavailable(f"a read took longer than {_READ_S} s") from None

@@ -84,14 +84,14 @@ class Lanes:
     def begin(self, claimed: ClaimedCallback) -> None:
         """An attempt begins."""
         self._in_flight[claimed.lane] += 1
-        self._retries += claimed.number > 1
+        self._retries += claimed.is_retry
 
     def end(self, claimed: ClaimedCallback) -> None:
         """The attempt is over, however it ended."""
         self._in_flight[claimed.lane] -= 1
         if not self._in_flight[claimed.lane]:
             del self._in_flight[claimed.lane]
-        self._retries -= claimed.number > 1
+        self._retries -= claimed.is_retry
 
     def learn(self, name: str, attempt: Attempt, now_ms: int) -> None:
         """What the attempt tells about its lane."""

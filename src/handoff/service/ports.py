@@ -141,8 +141,8 @@ class TransferStore(Protocol):
 class ClaimedCallback:
     """A message that this dispatcher may post until its lease runs out.
 
-    `number` is that of the attempt to make, from 1; `claim` counts the leases, lost ones too. `lease_token`
-    fences the record of a failure.
+    `number` is that of the attempt to make, from 1; `claim` counts the leases, lost ones too. `is_retry` is also
+    true of one that is sent anew. `lease_token` fences the record of a failure.
     """
 
     account_id: str
@@ -152,6 +152,7 @@ class ClaimedCallback:
     lane: str
     body: bytes
     number: int
+    is_retry: bool
     claim: int
     expires_at: int
     lease_token: str

@@ -41,7 +41,7 @@ _CHECKS: Final = (
         """SELECT t.account_id, t.transfer_id, 'has no callback'
         FROM transfers t
         LEFT JOIN callbacks c ON c.account_id = t.account_id AND c.callback_id = 'msg_' || substr(t.transfer_id, 4)
-        WHERE c.callback_id IS NULL""",
+        WHERE c.callback_id IS NULL AND t.completed_at >= :kept_since""",
     ),
     (
         "I5",
@@ -79,11 +79,12 @@ _REPAIR: Final = """UPDATE agents SET active_sessions = (SELECT count(*) FROM se
 
 
 class SqlAudit:
-    """See `handoff.service.audit.Audit`."""
+    """See `handoff.service.audit.Audit`. Callbacks of transfers before `kept_since` (epoch ms) may have been purged."""
 
-    def __init__(self, reader: Engine, writer: Engine) -> None:
+    def __init__(self, reader: Engine, writer: Engine, *, kept_since: int) -> None:
         self._reader = reader
         self._writer = writer
+        self._kept_since = kept_since
 
     def violations(self) -> Sequence[Violation]:
         """Every violation there is, as of one moment, while the service goes on."""
@@ -94,7 +95,7 @@ class SqlAudit:
                 return [
                     Violation(invariant, f"{account_id}/{row_id}", detail)
                     for invariant, query in _CHECKS
-                    for account_id, row_id, detail in connection.execute(text(query))
+                    for account_id, row_id, detail in connection.execute(text(query), {"kept_since": self._kept_since})
                 ]
 
     def repair_counters(self) -> int:

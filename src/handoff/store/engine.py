@@ -88,15 +88,24 @@ def _open_sqlite(url: str, *, begin: str, durability: Durability) -> Engine:
 
 def _open_postgres(url: str, *, prepare: bool, is_patient: bool, pool_options: Mapping[str, Any]) -> Engine:
     def connect() -> psycopg.Connection[Any]:
-        given = conninfo_to_dict(url)
-        unset = {name: value for name, value in _POSTGRES_DEFAULTS.items() if name not in given}
-        connection = psycopg.connect(url, prepare_threshold=5 if prepare else None, autocommit=True, **unset)
+        threshold = 5 if prepare else None
+        connection = psycopg.connect(url, prepare_threshold=threshold, autocommit=True, **_unset_defaults(url))
         if not is_patient:
             connection.execute(_POSTGRES_WAITS)
         connection.autocommit = False
         return connection
 
     return create_engine("postgresql+psycopg://", creator=connect, isolation_level="READ COMMITTED", **pool_options)
+
+
+async def async_connect(url: str) -> psycopg.AsyncConnection[Any]:
+    """A connection to PostgreSQL by the same rules, for the event loop; each statement commits by itself."""
+    return await psycopg.AsyncConnection.connect(url, autocommit=True, **_unset_defaults(url))
+
+
+def _unset_defaults(url: str) -> dict[str, Any]:
+    given = conninfo_to_dict(url)
+    return {name: value for name, value in _POSTGRES_DEFAULTS.items() if name not in given}
 
 
 class ThreadConnection:

@@ -30,6 +30,7 @@ _mark_delivered: Final = (
     .values(
         state="delivered",
         attempts=callbacks.c.attempts + 1,
+        lost_leases=0,
         last_status=bindparam("status"),
         last_error=None,
         dead_reason=None,
@@ -45,6 +46,7 @@ _mark_failed: Final = (
         state=bindparam("state_after"),
         is_retry=True,
         attempts=callbacks.c.attempts + 1,
+        lost_leases=0,
         due_at=func.coalesce(bindparam("due"), callbacks.c.due_at),
         last_status=bindparam("status"),
         last_error=bindparam("error"),
@@ -81,12 +83,13 @@ _lapsed: Final = (
     .limit(_RECLAIM_LIMIT)
     .with_for_update(skip_locked=True)
 )
-_is_poison: Final = callbacks.c.claims - callbacks.c.attempts >= MAX_CLAIMS_WITHOUT_ATTEMPT
+_is_poison: Final = callbacks.c.lost_leases + 1 >= MAX_CLAIMS_WITHOUT_ATTEMPT
 _return: Final = (
     update(callbacks)
     .where(_is_this)
     .values(
         state=case((_is_poison, "dead"), else_="pending"),
+        lost_leases=callbacks.c.lost_leases + 1,
         dead_reason=case((_is_poison, DeadReason.POISON.value), else_=None),
         ended_at=case((_is_poison, bindparam("now")), else_=None),
         lease_token=None,
@@ -171,6 +174,7 @@ def _claimed(row: RowMapping, lease_token: str) -> ClaimedCallback:
         lane=row["lane"],
         body=row["body"].encode(),
         number=row["attempts"] + 1,
+        is_retry=row["is_retry"],
         claim=row["claims"] + 1,
         expires_at=row["expires_at"],
         lease_token=lease_token,

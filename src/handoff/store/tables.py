@@ -164,7 +164,10 @@ callbacks = Table(
     # whether it was tried before: first attempts have a right of way
     Column("is_retry", Boolean, nullable=False, server_default=false()),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    # leases so far; it numbers the attempts
     Column("claims", Integer, nullable=False, server_default="0"),
+    # leases in a row that ended without an attempt
+    Column("lost_leases", Integer, nullable=False, server_default="0"),
     Column("lease_token", Text, nullable=True),
     Column("lease_until", BigInteger, nullable=True),
     Column("last_status", SmallInteger, nullable=True),
@@ -189,6 +192,13 @@ callbacks_leased = Index(
     callbacks.c.lease_until,
     sqlite_where=callbacks.c.state == "sending",
     postgresql_where=callbacks.c.state == "sending",
+)
+callbacks_dead = Index(
+    "callbacks_dead",
+    callbacks.c.account_id,
+    callbacks.c.callback_id,
+    sqlite_where=callbacks.c.state == "dead",
+    postgresql_where=callbacks.c.state == "dead",
 )
 
 callback_attempts = Table(

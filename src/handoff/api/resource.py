@@ -1,0 +1,85 @@
+"""Ordinary routes: FastAPI's own handling, with this API's bounds, its problems for errors, and the request's id."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from handoff.api.access import authorize, request_id_of
+from handoff.api.parameters import read_body, sentence_of_all
+from handoff.api.problems import Refuse, refusal_response
+from handoff.api.responses import BASE_PATH
+from handoff.api.services import Services, services_of
+from handoff.domain.model import App, Stream
+from handoff.domain.refusals import Refusal
+from handoff.service.ports import StoreError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, on which stream, and the services that serve it."""
+
+    app: App
+    stream: Stream
+    services: Services
+
+
+def resource_router(scope: str, tag: str) -> APIRouter:
+    """A router whose every route needs this scope. Its errors are problems, its bodies bounded."""
+
+    class Route(APIRoute):
+        def get_route_handler(self) -> Handler:
+            return _bounded(super().get_route_handler(), scope, has_body=self.body_field is not None)
+
+    return APIRouter(prefix=BASE_PATH, route_class=Route, tags=[tag])
+
+
+def _bounded(handle: Handler, scope: str, *, has_body: bool) -> Handler:
+    """FastAPI's handler behind our checks: who calls comes before what is said."""
+
+    async def bounded(request: Request) -> Response:
+        services = services_of(request)
+        headers = {"x-request-id": request_id_of(request, services)}
+        try:
+            app, stream = await authorize(request, services, scope)
+            request.state.caller = Caller(app, stream, services)
+            if has_body:
+                request._body = await read_body(request)  # noqa: SLF001 (where starlette keeps a body that was read)
+            response = await handle(request)
+        except Refuse as refuse:
+            return refusal_response(refuse.refusal, refuse.detail, headers)
+        except RequestValidationError as error:
+            return refusal_response(Refusal.INVALID_REQUEST, _sentence(error), headers)
+        except ClientDisconnect:
+            return Response(status_code=400, headers=headers)  # nobody hears it
+        except StoreError as error:
+            log.warning("store not available", extra={"request_id": headers["x-request-id"], "reason": str(error)})
+            return refusal_response(
+                Refusal.STORE_UNAVAILABLE, "The store is not available: repeat the request.", headers
+            )
+        response.headers.update(headers)
+        return response
+
+    return bounded
+
+
+async def _current_caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+CurrentCaller = Annotated[Caller, Depends(_current_caller)]
+
+
+def _sentence(error: RequestValidationError) -> str:
+    """Every parameter that is wrong, without the word for where it stands."""
+    return sentence_of_all({**problem, "loc": problem["loc"][1:]} for problem in error.errors())

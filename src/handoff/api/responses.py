@@ -1,0 +1,66 @@
+"""What the OpenAPI document says of refusals."""
+
+from typing import Any, Final
+
+from handoff.api.problems import PROBLEM_JSON
+from handoff.api.schemas import Problem
+from handoff.domain import message
+from handoff.domain.refusals import Refusal
+
+BASE_PATH: Final = "/agentassist/api/v1/public/{streamId}"
+
+OUTCOME_HEADERS: Final = {
+    "X-Request-Id": {
+        "description": "The request's id, the caller's own where it sent one.",
+        "schema": {"type": "string"},
+    },
+    "X-Transfer-Id": {"description": "The recorded outcome.", "schema": {"type": "string"}},
+    "ETag": {"description": "The session's version.", "schema": {"type": "string"}, "example": '"1"'},
+}
+# What every call that has a body may be refused for.
+BODY_REFUSALS: Final = (Refusal.REQUEST_TIMEOUT, Refusal.BODY_TOO_LARGE, Refusal.UNSUPPORTED_MEDIA_TYPE)
+
+_ANY_CALL: Final = (
+    Refusal.TOKEN_MISSING,
+    Refusal.TOKEN_INVALID,
+    Refusal.TOKEN_EXPIRED,
+    Refusal.APP_DISABLED,
+    Refusal.SCOPE_MISSING,
+    Refusal.STREAM_FORBIDDEN,
+    Refusal.ACCOUNT_MISMATCH,
+    Refusal.INVALID_REQUEST,
+    Refusal.STORE_UNAVAILABLE,
+)
+_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+_CHALLENGE: Final = {"WWW-Authenticate": {"description": "RFC 9110, 11.6.1.", "schema": {"type": "string"}}}
+_CONFLICT: Final = 409
+_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
+_STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
+
+
+def refusals(*own: Refusal) -> dict[int | str, dict[str, Any]]:
+    """One response per status, with every code of that status as an example: the call's own and those of any call."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for refusal in (one for one in Refusal if one in {*_ANY_CALL, *own}):
+        response = responses.setdefault(refusal.status, _refusal_response(refusal))
+        example = message.problem_object(refusal, refusal.title + ".")
+        response["content"][PROBLEM_JSON]["examples"][refusal.code] = {"summary": refusal.title, "value": example}
+    return responses
+
+
+def _refusal_response(refusal: Refusal) -> dict[str, Any]:
+    recorded = {"X-Transfer-Id": OUTCOME_HEADERS["X-Transfer-Id"]} if refusal.is_recorded else {}
+    if refusal.is_recorded and refusal.status == _CONFLICT:
+        recorded["ETag"] = OUTCOME_HEADERS["ETag"]
+    told = "Recorded, and told to the callback." if refusal.is_recorded else "Nothing was recorded, nobody is told."
+    request_id = {"X-Request-Id": OUTCOME_HEADERS["X-Request-Id"]}
+    return {
+        "description": told,
+        "headers": {**request_id, **recorded, **_STATUS_HEADERS.get(refusal.status, {})},
+        "content": {PROBLEM_JSON: {"schema": _PROBLEM, "examples": {}}},
+    }
+
+
+def problem_schema() -> dict[str, Any]:
+    """The schema of Problem, which no route returns by itself."""
+    return Problem.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -1,0 +1,185 @@
+"""Callbacks looked up, set going again, cancelled, and purged when their time is over."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.engine import RowMapping
+
+from handoff.domain.ids import callback_id_at
+from handoff.service.callbacks import (
+    CallbackFilter,
+    CallbackPage,
+    CallbackState,
+    Scope,
+    StoredAttempt,
+    StoredCallback,
+)
+from handoff.store.errors import translated
+from handoff.store.tables import callback_attempts, callbacks, transfers
+
+# Rows that one page looks at before it is handed over as it is, so that no search takes long.
+_MOST_SCANNED: Final = 10_000
+# Where SQLite, which keeps no statistics here, would walk the primary key instead.
+_INDEX_OF_STATE: Final = {
+    CallbackState.PENDING: "callbacks_due",
+    CallbackState.SENDING: "callbacks_leased",
+    CallbackState.DEAD: "callbacks_dead",
+}
+
+# Skip-scan: the next account, as often as there are accounts.
+_ACCOUNTS: Final = text("""
+WITH RECURSIVE accounts(account_id) AS (
+    SELECT min(c.account_id) FROM callbacks c
+    UNION ALL
+    SELECT (SELECT min(c.account_id) FROM callbacks c WHERE c.account_id > accounts.account_id)
+    FROM accounts WHERE accounts.account_id IS NOT NULL
+)
+SELECT account_id FROM accounts WHERE account_id IS NOT NULL
+""")
+
+_is_this: Final = (callbacks.c.account_id == bindparam("account")) & (callbacks.c.callback_id == bindparam("callback"))
+_renew: Final = (
+    update(callbacks)
+    .where(
+        _is_this,
+        callbacks.c.state != "sending",
+        or_(bindparam("any_state"), callbacks.c.state == bindparam("from_state")),
+    )
+    .values(
+        state="pending",
+        is_retry=True,  # news goes before what is sent anew
+        due_at=bindparam("due"),
+        expires_at=bindparam("expires"),
+        attempts=0,
+        lost_leases=0,
+        dead_reason=None,
+        ended_at=None,
+    )
+)
+_cancel: Final = (
+    update(callbacks)
+    .where(_is_this, callbacks.c.state == "pending")
+    .values(state="cancelled", ended_at=bindparam("now"))
+)
+_attempts: Final = (
+    select(callback_attempts)
+    .where(
+        callback_attempts.c.account_id == bindparam("account"), callback_attempts.c.callback_id == bindparam("callback")
+    )
+    .order_by(callback_attempts.c.claim)
+)
+
+
+class SqlCallbacks:
+    """See `handoff.service.callbacks.CallbackStore`. A search looks at `most_scanned` rows for a page."""
+
+    def __init__(self, reader: Engine, writer: Engine, *, most_scanned: int = _MOST_SCANNED) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._most_scanned = most_scanned
+
+    def accounts(self) -> Sequence[str]:
+        """Every account that has callbacks."""
+        with translated(), self._reader.connect() as connection:
+            return list(connection.execute(_ACCOUNTS).scalars())
+
+    def find(self, scope: Scope, wanted: CallbackFilter, *, before: str | None, limit: int) -> CallbackPage:
+        """A page of callbacks, the newest first; a search goes no further than a bounded number of rows."""
+        scanned = _candidates(scope, wanted, before).limit(self._most_scanned)
+        with translated(), self._reader.connect() as connection:
+            rows = connection.execute(_narrowed(scanned, scope, wanted).limit(limit + 1)).mappings().all()
+            found = [_stored(row) for row in rows[:limit]]
+            next_before = found[-1].callback_id if len(rows) > limit else self._end_of(connection, scanned)
+        return CallbackPage(callbacks=found, next_before=next_before)
+
+    def get(self, scope: Scope, callback_id: str) -> StoredCallback | None:
+        """The callback, if it is there and in scope."""
+        one = select(callbacks).where(_is_this)
+        params = {"account": scope.account_id, "callback": callback_id}
+        with translated(), self._reader.connect() as connection:
+            row = connection.execute(_narrowed(one, scope, CallbackFilter()), params).mappings().first()
+        return None if row is None else _stored(row)
+
+    def attempts(self, account_id: str, callback_id: str) -> Sequence[StoredAttempt]:
+        """The attempts made, the first one first."""
+        with translated(), self._reader.connect() as connection:
+            rows = connection.execute(_attempts, {"account": account_id, "callback": callback_id}).mappings()
+            return [StoredAttempt(**{name: row[name] for name in StoredAttempt.__slots__}) for row in rows]
+
+    def renew(self, account_id: str, due: Mapping[str, int], *, state: CallbackState | None, lifetime_ms: int) -> int:
+        """Make the callbacks pending, each due at its time and with a fresh budget; how many."""
+        same = {"account": account_id, "any_state": state is None, "from_state": state.value if state else ""}
+        rows = [same | {"callback": one, "due": at, "expires": at + lifetime_ms} for one, at in sorted(due.items())]
+        with translated(), self._writer.begin() as connection:
+            return sum(connection.execute(_renew, row).rowcount for row in rows)
+
+    def cancel(self, account_id: str, callback_id: str, *, now_ms: int) -> bool:
+        """Cancel the callback if it is pending; whether it was."""
+        params = {"account": account_id, "callback": callback_id, "now": now_ms}
+        with translated(), self._writer.begin() as connection:
+            return connection.execute(_cancel, params).rowcount > 0
+
+    def _end_of(self, connection: Connection, scanned: Select[Any]) -> str | None:
+        """Where a search that looked at all it may goes on; None where it came to the end."""
+        c = scanned.subquery("c")
+        last = select(c.c.callback_id).order_by(c.c.callback_id.desc()).offset(self._most_scanned - 1)
+        found: str | None = connection.scalar(last)
+        return found
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def _candidates(scope: Scope, wanted: CallbackFilter, before: str | None) -> Select[Any]:
+    """The account's rows before `before`, the newest first."""
+    found = select(callbacks).where(callbacks.c.account_id == scope.account_id)
+    if wanted.state is not None:
+        # Written out, not bound: only so can a planner know that the partial index applies.
+        found = found.where(callbacks.c.state == literal_column(f"'{wanted.state.value}'"))
+        if wanted.state in _INDEX_OF_STATE:
+            found = found.with_hint(callbacks, f"INDEXED BY {_INDEX_OF_STATE[wanted.state]}", "sqlite")
+    if wanted.since is not None:
+        found = found.where(callbacks.c.callback_id >= callback_id_at(wanted.since))
+    if before is not None:
+        found = found.where(callbacks.c.callback_id < before)
+    return found.order_by(callbacks.c.callback_id.desc())
+
+
+def _narrowed(candidates: Select[Any], scope: Scope, wanted: CallbackFilter) -> Select[Any]:
+    """Those of the candidates that are wanted, with what their transfers say."""
+    c = candidates.subquery("c")
+    t = transfers
+    found = (
+        select(c, t.c.session_id, t.c.stream_id, t.c.completed_at)
+        .join_from(c, t, (t.c.account_id == c.c.account_id) & (t.c.transfer_id == c.c.transfer_id))
+        .order_by(c.c.callback_id.desc())
+    )
+    if scope.stream_id is not None:
+        found = found.where(t.c.stream_id == scope.stream_id)
+    if wanted.host is not None:
+        found = found.where(
+            or_(*(match for scheme in ("http", "https") for match in _lane_is(c.c.lane, f"{scheme}://{wanted.host}")))
+        )
+    return found
+
+
+def _lane_is(lane: Any, origin: str) -> tuple[Any, Any]:  # noqa: ANN401 (a column of a subquery)
+    return lane == origin.lower(), lane.startswith(f"{origin.lower()}:", autoescape=True)
+
+
+def _stored(row: RowMapping) -> StoredCallback:
+    values = {name: row[name] for name in StoredCallback.__slots__}
+    return StoredCallback(**values | {"state": CallbackState(row["state"]), "body": row["body"].encode()})
