@@ -1,7 +1,9 @@
 """The FastAPI application: routes, problem answers, the OpenAPI document, and its page without a CDN."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -84,6 +86,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["securitySchemes"] = _SECURITY
+    document["components"]["responses"] = _shared_responses(document)
     for path, item in document["paths"].items():
         for operation in item.values() if path.startswith(BASE_PATH) else ():
             operation["security"] = [{scheme: []} for scheme in _SECURITY]
@@ -91,6 +94,24 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             for operation in callback.values():
                 operation["post"]["responses"].pop("422", None)  # it is the receiver's answer, not ours
     return document
+
+
+def _shared_responses(document: dict[str, Any]) -> dict[str, Any]:
+    """Take responses that several operations have out of them, and leave references."""
+    places: dict[str, list[tuple[dict[str, Any], str]]] = {}
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                places.setdefault(json.dumps(response), []).append((operation["responses"], status))
+    shared: dict[str, Any] = {}
+    for text, users in places.items():
+        if len(users) > 1:
+            phrase = HTTPStatus(int(users[0][1])).phrase.title().replace(" ", "")
+            name = phrase if phrase not in shared else f"{phrase}{len(shared)}"
+            shared[name] = json.loads(text)
+            for responses, status in users:
+                responses[status] = {"$ref": f"#/components/responses/{name}"}
+    return shared
 
 
 def _serve_docs(app: FastAPI) -> None:

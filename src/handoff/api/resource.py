@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from handoff.api.access import authorize, request_id_of
 from handoff.api.parameters import read_body, sentence_of_all
 from handoff.api.problems import Refuse, refusal_response
-from handoff.api.responses import BASE_PATH
+from handoff.api.responses import BASE_PATH, AccountId, RequestId, StreamId
 from handoff.api.services import Services, services_of
 from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
@@ -72,7 +72,9 @@ def _bounded(handle: Handler, scope: str, *, has_body: bool) -> Handler:
     return bounded
 
 
-async def _current_caller(request: Request) -> Caller:
+async def _current_caller(
+    request: Request, _stream_id: StreamId, _account_id: AccountId = None, _request_id: RequestId = None
+) -> Caller:
     caller: Caller = request.state.caller
     return caller
 

@@ -1,6 +1,8 @@
-"""What the OpenAPI document says of refusals."""
+"""What the OpenAPI document says of every call: its path and headers, and what it may be refused for."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Path
 
 from handoff.api.problems import PROBLEM_JSON
 from handoff.api.schemas import Problem
@@ -8,6 +10,12 @@ from handoff.domain import message
 from handoff.domain.refusals import Refusal
 
 BASE_PATH: Final = "/agentassist/api/v1/public/{streamId}"
+
+StreamId = Annotated[
+    str, Path(alias="streamId", description="BotId or StreamId.", examples=["st-a0ec5267-a58a-5fbb-ab0e-e27ebc35xxxx"])
+]
+AccountId = Annotated[str | None, Header(alias="accountid", description="Must name the account of the token's app.")]
+RequestId = Annotated[str | None, Header(alias="X-Request-Id", description="Extension: comes back.")]
 
 OUTCOME_HEADERS: Final = {
     "X-Request-Id": {

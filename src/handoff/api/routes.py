@@ -2,11 +2,19 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Header, Path, Query
+from fastapi import APIRouter, Body, Header, Query
 from fastapi.routing import APIRoute
 
 from handoff.api.assign import AssignRoute
-from handoff.api.responses import BASE_PATH, BODY_REFUSALS, OUTCOME_HEADERS, refusals
+from handoff.api.responses import (
+    BASE_PATH,
+    BODY_REFUSALS,
+    OUTCOME_HEADERS,
+    AccountId,
+    RequestId,
+    StreamId,
+    refusals,
+)
 from handoff.api.schemas import (
     AssignedToAgent,
     AssignedToQueue,
@@ -49,9 +57,7 @@ def outcome(
 
 
 def _declared(
-    streamId: Annotated[  # noqa: N803 (the vendor's name)
-        str, Path(description="BotId or StreamId.", examples=["st-a0ec5267-a58a-5fbb-ab0e-e27ebc35xxxx"])
-    ],
+    _stream_id: StreamId,
     _body: Annotated[
         AssignToAgent | AssignToQueue | None, Body(description="Or the same names as query parameters.")
     ] = None,
@@ -62,13 +68,11 @@ def _declared(
     _transferred_type: Annotated[str | None, Query(alias="transferredType")] = None,
     _queue_id: Annotated[str | None, Query(alias="queueId")] = None,
     _expected_agent_id: Annotated[str | None, Query(alias="expectedAgentId", description="Extension.")] = None,
-    _account_id: Annotated[
-        str | None, Header(alias="accountid", description="Must name the account of the token's app.")
-    ] = None,
+    _account_id: AccountId = None,
     _idempotency_key: Annotated[
         str | None, Header(alias="Idempotency-Key", description="Extension: a repeat gets the recorded answer.")
     ] = None,
-    _request_id: Annotated[str | None, Header(alias="X-Request-Id", description="Extension: comes back.")] = None,
+    _request_id: RequestId = None,
 ) -> None:
     """Assign the bot session to the agent or queue, exactly once, and post the outcome to `callbackUrl`.
 
@@ -76,7 +80,6 @@ def _declared(
     Everything else is this service's own: the refusals and their codes, `expectedAgentId`, `Idempotency-Key`,
     `X-Request-Id`, the answer's headers, and the messages that the callback is told.
     """
-    del streamId
 
 
 def assign_router() -> APIRouter:
