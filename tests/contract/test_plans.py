@@ -7,10 +7,14 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from handoff import Settings
+from handoff.service.callbacks import CallbackFilter, CallbackState, Scope
 from handoff.service.ports import Changes
+from handoff.service.retention import Cutoffs, Place
 from handoff.store.batch import PostgresBatch, SqliteBatch
+from handoff.store.callbacks import SqlCallbacks
 from handoff.store.engine import is_sqlite, open_writer
 from handoff.store.outbox import SqlOutbox
+from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
 from rigs import facts, sample
 
@@ -33,7 +37,7 @@ class Plans:
         _context: Any,
         many: bool,  # noqa: FBT001 (the hook is called so)
     ) -> None:
-        if self._is_asking or not statement.lstrip().startswith(("SELECT", "UPDATE", "WITH")):
+        if self._is_asking or not statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             return
         self._is_asking = True
         one = parameters[0] if many else parameters
@@ -91,3 +95,33 @@ def test_the_statements_of_the_outbox_scan_no_table(stored: Settings, engine: En
     used = "\n".join(plans.found)
     assert used.count("callbacks_due") >= 2
     assert used.count("callbacks_leased") >= 1
+
+
+def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    store = SqlTransferStore(engine, batch)
+    with store.begin() as transaction:
+        transaction.write(
+            Changes(
+                transfers=[facts.transfer(number) for number in range(1, 4)],
+                callbacks=[facts.callback(number) for number in range(1, 4)],
+            )
+        )
+    callbacks = SqlCallbacks(engine, engine)
+    scope = Scope(account_id=sample.ACCOUNT, stream_id=sample.STREAM)
+    for state in (None, *CallbackState):
+        callbacks.find(scope, CallbackFilter(state=state, host="localhost"), before="msg_9", limit=2)
+    callbacks.get(scope, "msg_1")
+    callbacks.attempts(sample.ACCOUNT, "msg_1")
+    callbacks.renew(sample.ACCOUNT, {"msg_1": 1}, state=None, lifetime_ms=1)
+    callbacks.cancel(sample.ACCOUNT, "msg_1", now_ms=1)
+    SqlRetention(engine).purge_step(Cutoffs(delivered_before=1, dead_before=1), Place(sample.ACCOUNT))
+    callbacks.close()
+    store.close()
+
+    assert len(plans.found) >= 12
+    found = [plan.replace("SCAN callbacks USING INDEX", "the whole of a partial index:") for plan in plans.found]
+    assert [plan for plan in found if any(scan in plan for scan in scans)] == []
+    if is_sqlite(stored.database_url):  # PostgreSQL chooses by its statistics, and here there are none
+        for index in ("callbacks_dead", "callbacks_due", "callbacks_leased"):
+            assert any(f"USING INDEX {index}" in plan for plan in plans.found)

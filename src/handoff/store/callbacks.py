@@ -1,14 +1,13 @@
-"""Callbacks looked up, set going again, cancelled, and purged when their time is over."""
+"""Callbacks looked up, set going again and cancelled."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
-    Connection,
     Engine,
     Select,
+    Subquery,
     bindparam,
-    literal_column,
     or_,
     select,
     text,
@@ -30,11 +29,20 @@ from handoff.store.tables import callback_attempts, callbacks, transfers
 
 # Rows that one page looks at before it is handed over as it is, so that no search takes long.
 _MOST_SCANNED: Final = 10_000
-# Where SQLite, which keeps no statistics here, would walk the primary key instead.
+# An id of ours is less than this, and none is less than the empty one.
+_BEHIND_ALL: Final = "n"
+
+# The account's rows in a range of ids, the newest first. The state is written out, not bound: only so can a planner
+# know that a partial index applies. SQLite, which keeps no statistics here, is told which one.
+_CANDIDATES: Final = """
+SELECT * FROM callbacks {index}
+WHERE account_id = :account AND callback_id >= :since AND callback_id < :before {state}
+ORDER BY callback_id DESC LIMIT :most_scanned
+"""
 _INDEX_OF_STATE: Final = {
-    CallbackState.PENDING: "callbacks_due",
-    CallbackState.SENDING: "callbacks_leased",
-    CallbackState.DEAD: "callbacks_dead",
+    CallbackState.PENDING: "INDEXED BY callbacks_due",
+    CallbackState.SENDING: "INDEXED BY callbacks_leased",
+    CallbackState.DEAD: "INDEXED BY callbacks_dead",
 }
 
 # Skip-scan: the next account, as often as there are accounts.
@@ -96,16 +104,26 @@ class SqlCallbacks:
 
     def find(self, scope: Scope, wanted: CallbackFilter, *, before: str | None, limit: int) -> CallbackPage:
         """A page of callbacks, the newest first; a search goes no further than a bounded number of rows."""
-        scanned = _candidates(scope, wanted, before).limit(self._most_scanned)
+        params = {
+            "account": scope.account_id,
+            "since": "" if wanted.since is None else callback_id_at(wanted.since),
+            "before": before or _BEHIND_ALL,
+            "most_scanned": self._most_scanned,
+        }
         with translated(), self._reader.connect() as connection:
-            rows = connection.execute(_narrowed(scanned, scope, wanted).limit(limit + 1)).mappings().all()
+            scanned = _candidates(wanted, connection.dialect.name)
+            rows = connection.execute(_narrowed(scanned, scope, wanted).limit(limit + 1), params).mappings().all()
             found = [_stored(row) for row in rows[:limit]]
-            next_before = found[-1].callback_id if len(rows) > limit else self._end_of(connection, scanned)
+            if len(rows) > limit:
+                return CallbackPage(callbacks=found, next_before=found[-1].callback_id)
+            # Where the search looked at all that it may, it goes on behind the last one seen.
+            last = select(scanned.c.callback_id).order_by(scanned.c.callback_id.desc()).offset(self._most_scanned - 1)
+            next_before = connection.scalar(last, params)
         return CallbackPage(callbacks=found, next_before=next_before)
 
     def get(self, scope: Scope, callback_id: str) -> StoredCallback | None:
         """The callback, if it is there and in scope."""
-        one = select(callbacks).where(_is_this)
+        one = select(callbacks).where(_is_this).subquery("c")
         params = {"account": scope.account_id, "callback": callback_id}
         with translated(), self._reader.connect() as connection:
             row = connection.execute(_narrowed(one, scope, CallbackFilter()), params).mappings().first()
@@ -130,37 +148,20 @@ class SqlCallbacks:
         with translated(), self._writer.begin() as connection:
             return connection.execute(_cancel, params).rowcount > 0
 
-    def _end_of(self, connection: Connection, scanned: Select[Any]) -> str | None:
-        """Where a search that looked at all it may goes on; None where it came to the end."""
-        c = scanned.subquery("c")
-        last = select(c.c.callback_id).order_by(c.c.callback_id.desc()).offset(self._most_scanned - 1)
-        found: str | None = connection.scalar(last)
-        return found
-
     def close(self) -> None:
         """Let go of the connections."""
         self._reader.dispose()
         self._writer.dispose()
 
 
-def _candidates(scope: Scope, wanted: CallbackFilter, before: str | None) -> Select[Any]:
-    """The account's rows before `before`, the newest first."""
-    found = select(callbacks).where(callbacks.c.account_id == scope.account_id)
-    if wanted.state is not None:
-        # Written out, not bound: only so can a planner know that the partial index applies.
-        found = found.where(callbacks.c.state == literal_column(f"'{wanted.state.value}'"))
-        if wanted.state in _INDEX_OF_STATE:
-            found = found.with_hint(callbacks, f"INDEXED BY {_INDEX_OF_STATE[wanted.state]}", "sqlite")
-    if wanted.since is not None:
-        found = found.where(callbacks.c.callback_id >= callback_id_at(wanted.since))
-    if before is not None:
-        found = found.where(callbacks.c.callback_id < before)
-    return found.order_by(callbacks.c.callback_id.desc())
+def _candidates(wanted: CallbackFilter, dialect_name: str) -> Subquery:
+    index = _INDEX_OF_STATE.get(wanted.state, "") if wanted.state and dialect_name == "sqlite" else ""
+    state = f"AND state = '{wanted.state.value}'" if wanted.state else ""
+    return text(_CANDIDATES.format(index=index, state=state)).columns(*callbacks.c).subquery("c")
 
 
-def _narrowed(candidates: Select[Any], scope: Scope, wanted: CallbackFilter) -> Select[Any]:
+def _narrowed(c: Subquery, scope: Scope, wanted: CallbackFilter) -> Select[Any]:
     """Those of the candidates that are wanted, with what their transfers say."""
-    c = candidates.subquery("c")
     t = transfers
     found = (
         select(c, t.c.session_id, t.c.stream_id, t.c.completed_at)
