@@ -232,6 +232,65 @@ async def test_a_kept_connection_that_died_is_replaced_at_once() -> None:
     assert connections == 2
 
 
+async def test_a_resend_gets_only_the_time_that_is_left() -> None:
+    requests = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(CLAIMED.body))
+            requests += 1
+            if requests > 1:
+                await asyncio.sleep(0.8 if requests == 2 else 10)
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+
+    async with talking(talk) as url, sender(timeout_s=1) as made:
+        await made.send(replace(CLAIMED, url=url))
+        attempted = await made.send(replace(CLAIMED, url=url))
+
+    assert requests == 3
+    assert attempted.error is ErrorClass.TIMEOUT
+    assert attempted.duration_ms < 1_600
+
+
+async def test_a_long_timeout_is_kept_to_as_exactly_as_a_short_one() -> None:
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await asyncio.sleep(10)
+
+    async with talking(talk) as url, sender(timeout_s=5.2) as made:
+        begun_at = asyncio.get_running_loop().time()
+        # From here on, a timeout that is rounded up to a whole second of the loop's clock lasts half a second more.
+        await asyncio.sleep((1.4 - begun_at % 1) % 1)
+        attempted = await made.send(replace(CLAIMED, url=url))
+
+    assert attempted.error is ErrorClass.TIMEOUT
+    assert attempted.duration_ms < 5_500
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"secret\r\n\r\n",
+        b"HTTP/1.1 500 secret\r\nx: secret\r\n",
+        b"HTTP/1.1 500 No\r\nx: secret\x00\r\n\r\n",
+        b"HTTP/1.1 500 No\r\nsecret\r\n\r\n",
+        b"HTTP/1.1 500 No\r\nx: " + b"secret" * 9_999,
+    ],
+    ids=["no HTTP", "half a head", "a zero byte", "no header", "a long header"],
+)
+async def test_what_an_error_says_quotes_nothing_of_the_answer(answer: bytes) -> None:
+    async with talking(saying(answer)) as url:
+        made = await attempt(url)
+
+    assert made.error in {ErrorClass.PROTOCOL, ErrorClass.RESET}
+    assert made.detail
+    assert "secret" not in made.detail
+
+
 async def test_nothing_of_a_private_answer_is_kept() -> None:
     async with talking(saying(b"HTTP/1.1 500 No\r\ncontent-length: 6\r\n\r\nsecret")) as url:
         made = await attempt(url)
