@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Final, Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -40,15 +41,26 @@ class SenderOptions:
 
 
 class HttpSender:
-    """Posts callbacks with aiohttp. Make it and close it in the event loop that it is used in."""
+    """Posts callbacks with aiohttp. Make it and close it in the event loop that it is used in.
 
-    def __init__(self, rules: AddressRules, signer: Signer, clock: Clock, options: SenderOptions) -> None:
+    A `resolver` that is given is closed with it.
+    """
+
+    def __init__(
+        self,
+        rules: AddressRules,
+        signer: Signer,
+        clock: Clock,
+        options: SenderOptions,
+        *,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
         self._rules = rules
         self._signer = signer
         self._clock = clock
         self._timeout_s = options.timeout_s
         # Asks name servers without threads, which slow ones would fill.
-        self._resolver = aiohttp.AsyncResolver()
+        self._resolver = resolver or aiohttp.AsyncResolver()
         self._session = aiohttp.ClientSession(
             connector=gated_connector(
                 rules,
