@@ -33,6 +33,8 @@ DELAYS = [5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 3
 DELAYS += [24 * HOUR, 24 * HOUR]
 # Breaker and cooling hold a lane back for this long at most.
 LONGEST_HOLD = MINUTE
+# An attempt that was made and is never recorded is a mistake of the dispatcher, which a test must not wait for.
+SETTLED_WITHIN_S = 20
 
 Met = tuple[Attempt, float]
 
@@ -166,9 +168,10 @@ class Life:
     async def _settled(self, dispatcher: Dispatcher) -> dict[str, Any]:
         """The row once the dispatcher has looked at the time that it is, and has recorded what it began."""
         seen = self._outbox.claims
-        while self._outbox.claims < seen + 2 or self.row()["attempts"] < len(self.sender.made):
-            dispatcher.wake()
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            while self._outbox.claims < seen + 2 or self.row()["attempts"] < len(self.sender.made):
+                dispatcher.wake()
+                await asyncio.sleep(0.001)
         return self.row()
 
 
