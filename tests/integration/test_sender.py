@@ -154,6 +154,20 @@ async def test_an_answer_is_judged_by_its_status_even_if_its_body_is_cut_short()
     assert (made.status, made.error) == (200, None)
 
 
+async def test_a_body_that_goes_wrong_is_waited_for_no_longer() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        await asyncio.sleep(0.1)  # so that they come as two
+        writer.write(b"no size\r\n")
+
+    async with talking(talk) as url:
+        made = await attempt(url, timeout_s=30)
+
+    assert made.status == 200
+    assert made.duration_ms < 15_000
+
+
 async def test_a_receiver_that_says_nothing_is_a_timeout() -> None:
     silent = asyncio.Event()
 
@@ -198,13 +212,6 @@ async def test_a_name_that_does_not_exist_is_a_dns_failure() -> None:
     assert made.error is ErrorClass.DNS
 
 
-async def test_plain_http_where_tls_is_spoken_is_a_tls_failure() -> None:
-    async with talking(saying(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")) as url:
-        made = await attempt(url.replace("http://", "https://"), timeout_s=2)
-
-    assert made.error in {ErrorClass.TLS, ErrorClass.TIMEOUT}
-
-
 async def test_a_forbidden_address_is_refused_before_any_byte() -> None:
     with Receiver() as receiver:
         made = await attempt(receiver.url(), rules=AddressRules(allow_loopback=False, allow_plain_http=True))
@@ -231,6 +238,52 @@ async def test_a_kept_connection_that_died_is_replaced_at_once() -> None:
 
     assert (first.status, second.status) == (200, 200)
     assert connections == 2
+
+
+async def test_a_resend_gets_only_the_time_that_is_left() -> None:
+    requests = 0
+    silent = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(CLAIMED.body))
+            requests += 1
+            if requests > 1:
+                await (asyncio.sleep(1.8) if requests == 2 else silent.wait())
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+
+    async with talking(talk) as url, sender(timeout_s=2) as made:
+        await made.send(replace(CLAIMED, url=url))
+        attempted = await made.send(replace(CLAIMED, url=url))
+        silent.set()
+
+    assert requests == 3
+    assert attempted.error is ErrorClass.TIMEOUT
+    assert attempted.duration_ms < 3_400
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"secret\r\n\r\n",
+        b"HTTP/1.1 500 secret\r\nx: secret\r\n",
+        b"HTTP/1.1 500 No\r\nx: secret\x00\r\n\r\n",
+        b"HTTP/1.1 500 No\r\nsecret\r\n\r\n",
+        b"HTTP/1.1 500 No\r\nx: " + b"secret" * 9_999,
+    ],
+    ids=["no HTTP", "half a head", "a zero byte", "no header", "a long header"],
+)
+async def test_what_an_error_says_quotes_nothing_of_the_answer(answer: bytes) -> None:
+    async with talking(saying(answer)) as url:
+        made = await attempt(url)
+
+    assert made.error in {ErrorClass.PROTOCOL, ErrorClass.RESET}
+    assert made.detail
+    assert "secret" not in made.detail
 
 
 async def test_nothing_of_a_private_answer_is_kept() -> None:

@@ -10,13 +10,11 @@ from sqlalchemy import select
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
 from handoff.domain.address_policy import lane_of
-from handoff.service.ports import Changes
 from handoff.store.engine import open_reader
 from handoff.store.tables import callbacks
-from handoff.system import SystemClock
-from rigs import facts, sample
+from rigs import sample
+from rigs.messages import queue_up
 from rigs.receiver import Receiver
 
 IN_THE_HOLE = 500
@@ -31,22 +29,6 @@ def black_hole() -> Iterator[str]:
     """The URL of a listener that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=IN_THE_HOLE) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-
-
-def queue_up(settings: Settings, urls: list[str], *, first_number: int) -> None:
-    """Write due messages, numbered on from the first."""
-    now_ms = SystemClock().now_ms()
-    store = open_transfer_store(settings)
-    with store.begin() as transaction:
-        transaction.write(
-            Changes(
-                callbacks=[
-                    facts.callback(number, url=url, lane=lane_of(url), due_at=number, expires_at=now_ms + facts.HOUR_MS)
-                    for number, url in enumerate(urls, first_number)
-                ]
-            )
-        )
-    store.close()
 
 
 def in_lane(settings: Settings, lane: str) -> list[tuple[str, int]]:

@@ -138,3 +138,10 @@ def test_open_lanes_are_counted() -> None:
 
     assert lanes.open_count(NOW) == 1
     assert lanes.open_count(NOW + 2_000) == 0
+
+
+def test_a_dispatcher_with_one_slot_makes_retries_too_after_first_attempts() -> None:
+    plan = Lanes(1).plan(NOW)
+
+    assert plan.shares(due("a", has_fresh=False, has_retries=True))["a"].retries == 1
+    assert plan.shares(due("a", has_retries=True))["a"].retries == 0

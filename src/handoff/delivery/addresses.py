@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from aiohttp import AddrInfoType, SocketFactoryType, TCPConnector, ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from handoff.delivery.answers import BoundedConnector
 from handoff.domain.address_policy import AddressRules, refuse_address
 
 _RESOLVE_S = 3.0
@@ -93,7 +94,7 @@ def gated_connector(
     There is no DNS cache by default: kept-alive connections save most lookups, and each new one sees a moved receiver
     at once. A proxy would connect in our place, so a session over this connector must have none (no `trust_env`).
     """
-    return TCPConnector(
+    return BoundedConnector(
         resolver=GatedResolver(rules, resolver or ThreadedResolver()),
         socket_factory=gated_socket_factory(rules),
         ssl=ssl_context or True,

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Final, Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -39,14 +41,26 @@ class SenderOptions:
 
 
 class HttpSender:
-    """Posts callbacks with aiohttp. Make it and close it in the event loop that it is used in."""
+    """Posts callbacks with aiohttp. Make it and close it in the event loop that it is used in.
 
-    def __init__(self, rules: AddressRules, signer: Signer, clock: Clock, options: SenderOptions) -> None:
+    A `resolver` that is given is closed with it.
+    """
+
+    def __init__(
+        self,
+        rules: AddressRules,
+        signer: Signer,
+        clock: Clock,
+        options: SenderOptions,
+        *,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
         self._rules = rules
         self._signer = signer
         self._clock = clock
+        self._timeout_s = options.timeout_s
         # Asks name servers without threads, which slow ones would fill.
-        self._resolver = aiohttp.AsyncResolver()
+        self._resolver = resolver or aiohttp.AsyncResolver()
         self._session = aiohttp.ClientSession(
             connector=gated_connector(
                 rules,
@@ -56,7 +70,6 @@ class HttpSender:
                 keepalive_timeout=_KEEP_ALIVE_S,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=options.timeout_s, sock_connect=_CONNECT_S),
             headers={"content-type": "application/json", "user-agent": options.user_agent},
             skip_auto_headers=("accept-encoding",),
             auto_decompress=False,  # an excerpt of what was sent will do, and a bomb stays packed
@@ -103,15 +116,20 @@ class HttpSender:
         )
 
     async def _post_with_resend(self, claimed: ClaimedCallback, started_at: int) -> "_Heard":
+        timing = asyncio.get_running_loop().time
+        give_up_at = timing() + self._timeout_s
         connection = SimpleNamespace(was_reused=False)
         try:
-            return await self._post(claimed, started_at, connection)
+            return await self._post(claimed, started_at, connection, self._timeout_s)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not connection.was_reused:
+            left_s = give_up_at - timing()
+            if not connection.was_reused or left_s <= 0:
                 raise
-        return await self._post(claimed, started_at, SimpleNamespace())
+        return await self._post(claimed, started_at, SimpleNamespace(), left_s)
 
-    async def _post(self, claimed: ClaimedCallback, started_at: int, connection: SimpleNamespace) -> "_Heard":
+    async def _post(
+        self, claimed: ClaimedCallback, started_at: int, connection: SimpleNamespace, within_s: float
+    ) -> "_Heard":
         headers = self._signer.headers(
             app_id=claimed.app_id,
             webhook_id=claimed.callback_id,
@@ -123,6 +141,8 @@ class HttpSender:
             data=claimed.body,
             headers=headers,
             allow_redirects=False,
+            # Without the threshold, aiohttp rounds up what is longer than 5 s to a whole second of its clock.
+            timeout=aiohttp.ClientTimeout(total=within_s, sock_connect=_CONNECT_S, ceil_threshold=math.inf),
             trace_request_ctx=connection,
         ) as response:
             assert isinstance(response, _Response)  # noqa: S101 (the session makes no other)
@@ -210,8 +230,15 @@ _CLASSES: Final[tuple[tuple[type[Exception], ErrorClass], ...]] = (
 
 
 def _sentence(error: Exception) -> str:
-    """The error in plain characters: some quote what the receiver sent."""
-    said = str(refusal_in(error) or error).encode("ascii", "backslashreplace").decode().replace("\x00", "")
+    """The error in plain characters, without what it quotes: an excerpt is kept of public answers only."""
+    match error:
+        case aiohttp.ClientResponseError():
+            said = error.message.partition(":")[0]
+        case aiohttp.ServerDisconnectedError():
+            said = "Server disconnected"
+        case _:
+            said = str(refusal_in(error) or error)
+    said = said.encode("ascii", "backslashreplace").decode().replace("\x00", "")
     return said[:_EXCERPT_BYTES] or type(error).__name__
 
 

@@ -72,9 +72,10 @@ class Lanes:
 
     def plan(self, now_ms: int) -> SlotPlan:
         """What may be claimed now."""
+        retry_limit = max(1, int(self._slots * (1 - _FRESH_SHARE)))  # of one slot in all, half would be none for ever
         return SlotPlan(
             slots=self.free,
-            retry_slots=max(0, int(self._slots * (1 - _FRESH_SHARE)) - self._retries),
+            retry_slots=max(0, retry_limit - self._retries),
             lone_limit=int(self._slots * _LONE_SHARE),
             in_flight=dict(self._in_flight),
             lanes=dict(self._lanes),
