@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from handoff.telemetry import configure_logs
+from handoff.telemetry.logs import configure_logs
 
 Format = Literal["console", "json"]
 TOKEN = "a-token-that-nobody-may-see"

@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from handoff.api import health
 from handoff.api.problems import answer_http_exception, answer_unexpected
+from handoff.api.request_log import RequestLog
 from handoff.api.routes import assign_router, problem_schema
 from handoff.api.services import Services
 
@@ -55,6 +56,7 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         redirect_slashes=False,
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
     )
+    app.add_middleware(RequestLog)
     app.include_router(assign_router())
     app.include_router(health.router)
     _serve_docs(app)

@@ -4,7 +4,6 @@ The declaration is FastAPI's and feeds the OpenAPI document. The handler is our 
 it checks the body's bytes once, answers recorded bytes, and so spends little more than the transfer itself costs.
 """
 
-import logging
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from handoff.api.parameters import read_parameters
 from handoff.api.problems import PROBLEM_JSON, Refuse, refusal_response
+from handoff.api.request_log import RequestFacts, facts_of
 from handoff.api.schemas import AssignParameters
 from handoff.api.services import Services, services_of
 from handoff.domain.address_policy import MAX_URL_CHARS
@@ -24,8 +24,6 @@ from handoff.domain.refusals import Refusal
 from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreError, StoreUnavailable
 from handoff.service.transfer import Answer, IdempotencyKeyReused
-
-log = logging.getLogger(__name__)
 
 SCOPE: Final = "Routing"
 
@@ -44,25 +42,36 @@ class AssignRoute(APIRoute):
 
 async def _handle(request: Request) -> Response:
     services = services_of(request)
-    request_id = _request_id(request, services)
-    headers = {"x-request-id": request_id}
+    facts = facts_of(request)
+    facts.meter = services.meter
+    facts.request_id = _request_id(request, services)
     try:
-        return _answer(await _assign(request, services, request_id), headers)
+        return _answer(await _assign(request, services, facts), facts)
     except Refuse as refuse:
-        return refusal_response(refuse.refusal, refuse.detail, headers)
+        return _refused(refuse.refusal, refuse.detail, facts)
     except ClientDisconnect:
-        return Response(status_code=400, headers=headers)  # nobody hears it
+        facts.code = "disconnected"
+        return Response(status_code=400)  # nobody hears it
     except IdempotencyKeyReused:
-        return refusal_response(
+        return _refused(
             Refusal.IDEMPOTENCY_KEY_REUSED,
             "This Idempotency-Key came with another request before: use a fresh one for each request.",
-            headers,
+            facts,
         )
     except Overloaded as error:
-        return refusal_response(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", headers)
+        return _refused(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", facts)
     except StoreError as error:
-        log.warning("transfer not stored", extra={"request_id": request_id, "reason": str(error)})
-        return refusal_response(Refusal.STORE_UNAVAILABLE, _unavailable(error), headers)
+        facts.reason = str(error)
+        return _refused(Refusal.STORE_UNAVAILABLE, _unavailable(error), facts)
+
+
+def _refused(refusal: Refusal, detail: str, facts: RequestFacts) -> Response:
+    facts.code = refusal.code
+    return refusal_response(refusal, detail, _headers(facts))
+
+
+def _headers(facts: RequestFacts) -> dict[str, str]:
+    return {"x-request-id": facts.request_id}
 
 
 def _unavailable(error: StoreError) -> str:
@@ -71,7 +80,10 @@ def _unavailable(error: StoreError) -> str:
     return "The store is not available and nothing was recorded: repeat the request."
 
 
-def _answer(answer: Answer, headers: dict[str, str]) -> Response:
+def _answer(answer: Answer, facts: RequestFacts) -> Response:
+    facts.code = answer.code or "transferred"
+    facts.transfer_id = answer.transfer_id
+    headers = _headers(facts)
     headers["x-transfer-id"] = answer.transfer_id
     if answer.version is not None:
         headers["etag"] = f'"{answer.version}"'
@@ -79,8 +91,8 @@ def _answer(answer: Answer, headers: dict[str, str]) -> Response:
     return Response(answer.body, status_code=answer.status, media_type=media_type, headers=headers)
 
 
-async def _assign(request: Request, services: Services, request_id: str) -> Answer:
-    app, stream = await _authorize(request, services)
+async def _assign(request: Request, services: Services, facts: RequestFacts) -> Answer:
+    app, stream = await _authorize(request, services, facts)
     parameters = await read_parameters(request)
     return await services.assign(
         AssignRequest(
@@ -94,13 +106,14 @@ async def _assign(request: Request, services: Services, request_id: str) -> Answ
             callback_url=_callback_url(parameters, services),
             expected_agent_id=parameters.expected_agent_id,
             idempotency_key=_idempotency_key(request),
-            request_id=request_id,
+            request_id=facts.request_id,
         )
     )
 
 
-async def _authorize(request: Request, services: Services) -> tuple[App, Stream]:
+async def _authorize(request: Request, services: Services, facts: RequestFacts) -> tuple[App, Stream]:
     app = await services.authenticator.authenticate(request.headers)
+    facts.app_id = app.app_id
     account_id = request.headers.get("accountid")
     if account_id is not None and account_id != app.account_id:
         raise Refuse(Refusal.ACCOUNT_MISMATCH, "The header accountid names another account than the token's app.")

@@ -8,6 +8,7 @@ from fastapi import Request
 from handoff.api.auth import Authenticator
 from handoff.domain.model import AssignRequest
 from handoff.service.directory import Directory
+from handoff.service.meter import Meter
 from handoff.service.ports import Ids
 from handoff.service.transfer import Answer
 
@@ -27,6 +28,7 @@ class Services:
     ids: Ids
     refuse_callback_url: Callable[[str], str | None]
     check_ready: Callable[[], Awaitable[dict[str, str | None]]]
+    meter: Meter
 
 
 def services_of(request: Request) -> Services:
