@@ -40,6 +40,7 @@ from handoff.store.outbox import SqlOutbox
 from handoff.store.schema import migrate, require_revision
 from handoff.store.transfers import SqlTransferStore
 from handoff.system import SystemChance, SystemClock, SystemIds
+from handoff.telemetry.logs import Teller
 
 _URLS_REMEMBERED: Final = 4_096
 _READ_THREADS: Final = 2
@@ -219,6 +220,7 @@ def _services(
         refuse_callback_url=lru_cache(_URLS_REMEMBERED)(partial(refuse_url, rules=address_rules(settings))),
         check_ready=check_ready,
         meter=meter,
+        tell=Teller(SystemClock()),
     )
 
 

@@ -43,7 +43,7 @@ class AssignRoute(APIRoute):
 async def _handle(request: Request) -> Response:
     services = services_of(request)
     facts = facts_of(request)
-    facts.meter = services.meter
+    facts.services = services
     facts.request_id = _request_id(request, services)
     try:
         return _answer(await _assign(request, services, facts), facts)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handoff.service.meter import Meter
+from handoff.api.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +20,14 @@ _QUIET_PATHS: Final = frozenset({"/livez", "/readyz", "/openapi.json"})
 _QUIET_PREFIX: Final = "/docs"
 _KEY: Final = "handoff.facts"
 _FIRST_ERROR: Final = 400
+_EVENT: Final = "request"
+_WHERE_KNOWN: Final = ("request_id", "transfer_id", "app_id", "reason")
 
 
 class RequestFacts:
-    """What the routes tell of a request: each sets what it knows. Where a `meter` is set, it is told as well."""
+    """What the routes tell of a request: each sets what it knows. With `services`, their meter is told too."""
 
-    __slots__ = ("app_id", "began", "code", "meter", "reason", "request_id", "status", "transfer_id")
+    __slots__ = ("app_id", "began", "code", "reason", "request_id", "services", "status", "transfer_id")
 
     def __init__(self) -> None:
         self.began = perf_counter()
@@ -35,7 +37,7 @@ class RequestFacts:
         self.request_id = ""
         self.transfer_id: str | None = None
         self.app_id: str | None = None
-        self.meter: Meter | None = None
+        self.services: Services | None = None
 
     @property
     def outcome(self) -> str:
@@ -77,22 +79,28 @@ class RequestLog:
 
 def _tell(scope: Scope, facts: RequestFacts) -> None:
     seconds = perf_counter() - facts.began
-    if facts.meter is not None:
-        facts.meter.answered(facts.outcome, seconds)
-    if log.isEnabledFor(logging.INFO):
-        log.info("request", extra=_fields(scope, facts, seconds))
+    services = facts.services
+    if services is not None:
+        services.meter.answered(facts.outcome, seconds)
+    if not log.isEnabledFor(logging.INFO):
+        return
+    fields = _fields(scope, facts, seconds)
+    if services is not None:
+        services.tell(log, _EVENT, fields)
+    else:
+        log.info(_EVENT, extra=fields)
 
 
 def _fields(scope: Scope, facts: RequestFacts, seconds: float) -> dict[str, Any]:
     fields = {
         "method": scope["method"],
-        "route": getattr(scope.get("route"), "path", None),
+        "route": scope["route"].path if "route" in scope else None,
         "status": facts.status or 500,  # an error that nobody caught is answered outside of us
         "outcome": facts.outcome,
-        "request_id": facts.request_id or None,
-        "transfer_id": facts.transfer_id,
-        "app_id": facts.app_id,
-        "reason": facts.reason,
         "duration_ms": round(seconds * 1_000, 3),
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    for name in _WHERE_KNOWN:
+        value = getattr(facts, name)
+        if value:
+            fields[name] = value
+    return fields

@@ -1,7 +1,9 @@
 """What the routes need, put together by the composition root."""
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
@@ -19,7 +21,7 @@ class Services:
 
     `assign` waits for the request's transaction; it raises Overloaded, IdempotencyKeyReused or StoreError.
     `refuse_callback_url` tells why a URL is not allowed, or None. `check_ready` gives each part's state: None
-    where it is well, else a sentence.
+    where it is well, else a sentence. `tell` logs an event with its fields at INFO.
     """
 
     assign: Callable[[AssignRequest], Awaitable[Answer]]
@@ -29,6 +31,7 @@ class Services:
     refuse_callback_url: Callable[[str], str | None]
     check_ready: Callable[[], Awaitable[dict[str, str | None]]]
     meter: Meter
+    tell: Callable[[logging.Logger, str, Mapping[str, Any]], None]
 
 
 def services_of(request: Request) -> Services:
