@@ -9,10 +9,13 @@ from sqlalchemy import Connection, Engine, event
 from handoff import Settings
 from handoff.service.ports import Changes
 from handoff.store.batch import PostgresBatch, SqliteBatch
+from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import is_sqlite, open_writer
 from handoff.store.outbox import SqlOutbox
 from handoff.store.transfers import SqlTransferStore
 from rigs import facts, sample
+
+_PARTIAL = ("callbacks_due", "callbacks_leased")
 
 
 class Plans:
@@ -91,3 +94,11 @@ def test_the_statements_of_the_outbox_scan_no_table(stored: Settings, engine: En
     used = "\n".join(plans.found)
     assert used.count("callbacks_due") >= 2
     assert used.count("callbacks_leased") >= 1
+
+
+def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:
+    plans, _, _ = watched(engine, stored)
+    SqlOutboxDepth(engine).read()
+    kind = "INDEX" if is_sqlite(stored.database_url) else "Index Only Scan using"
+
+    assert [f"{kind} {index}" in plan for index, plan in zip(_PARTIAL, plans.found, strict=True)] == [True, True]

@@ -190,7 +190,7 @@ class Dispatcher:
             return
         verdict = judge(attempt, number=callback.number, expires_at=callback.expires_at, chance=self._chance.share())
         self._lanes.learn(callback.lane, attempt, self._clock.now_ms())
-        _log_attempt(callback, attempt, verdict)
+        log_attempt(callback, attempt, verdict)
         self._meter.attempted(attempt)
         if isinstance(verdict, Dead):
             self._meter.died(verdict.reason)
@@ -253,7 +253,7 @@ class Dispatcher:
         return default
 
 
-def _log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
+def log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
     """One line for each attempt: whose it was, what came of it, and when the next one is due."""
     level = logging.WARNING if isinstance(verdict, Dead) else logging.INFO
     if not log.isEnabledFor(level):

@@ -7,7 +7,8 @@ from sqlalchemy import Engine, text
 from handoff.service.meter import OutboxDepth
 from handoff.store.errors import translated
 
-# Each is answered by a partial index alone; they read as many entries as callbacks wait, never a row.
+# Each reads a partial index from end to end: as many entries as callbacks wait, whatever else the table holds.
+# PostgreSQL and newer SQLite look at nothing else; SQLite before 3.44 also looks each key up, at 2.5 µs a callback.
 _PENDING: Final = text("SELECT count(*), min(due_at) FROM callbacks WHERE state = 'pending'")
 _SENDING: Final = text("SELECT count(*) FROM callbacks WHERE state = 'sending'")
 
