@@ -35,7 +35,7 @@ check: setup ## Lint, types, import contracts, documents against the code
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit/test_drift.py
+	$(BIN)/pytest -q tests/unit/test_drift.py tests/unit/test_drift_operations.py
 
 lock: setup ## Pin the newest allowed versions again, with hashes
 	for in in pyproject.toml:run requirements/build.in:build requirements/dev.in:dev; do \

@@ -1,6 +1,7 @@
 """The composition root: who is wired to whom, and the order of start and stop."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -20,12 +21,14 @@ from handoff.delivery.signature import Signer, app_secret, parse_secret, show_se
 from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.model import AssignRequest
 from handoff.domain.rules import Reassign
+from handoff.metering import metering
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
 from handoff.service.directory_file import Entry
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.importing import ImportReport, import_entries
+from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.ports import TransferStore
 from handoff.service.retention import Retention, purge_for_ever
 from handoff.service.transfer import Answer, Transfers
@@ -43,6 +46,7 @@ from handoff.store.schema import migrate, require_revision
 from handoff.store.transfers import SqlTransferStore
 from handoff.store.wakeups import listening, notifying
 from handoff.system import SystemChance, SystemClock, SystemIds
+from handoff.telemetry.logs import Teller
 
 _URLS_REMEMBERED: Final = 4_096
 _READ_THREADS: Final = 2
@@ -54,15 +58,21 @@ _BATCH_DEADLINE_S: Final = 20.0
 OpenTransferStore = Callable[[Settings], TransferStore]
 
 
-def create_app(settings: Settings | None = None, *, open_transfers: OpenTransferStore | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    open_transfers: OpenTransferStore | None = None,
+    metrics_port: socket.socket | None = None,
+) -> FastAPI:
     """The whole service as an ASGI application; with no settings, those of the environment.
 
     Its work begins with the application's start (the ASGI lifespan). `open_transfers` is where another store of
-    transfers can be put in. Raises SettingsError.
+    transfers can be put in; `metrics_port`, the socket of HANDOFF_METRICS_PORT where it is open already. Raises
+    SettingsError.
     """
     chosen = settings or Settings.load()
     _signing_secrets(chosen)
-    return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store))
+    return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store, metrics_port))
 
 
 def open_transfer_store(settings: Settings) -> TransferStore:
@@ -102,7 +112,9 @@ def address_rules(settings: Settings) -> AddressRules:
 
 
 @asynccontextmanager
-async def dispatching(settings: Settings, *, executor: ThreadPoolExecutor | None = None) -> AsyncIterator[Dispatcher]:
+async def dispatching(
+    settings: Settings, *, executor: ThreadPoolExecutor | None = None, meter: Meter = UNMEASURED
+) -> AsyncIterator[Dispatcher]:
     """A running dispatcher; its store work goes to `executor`, or to a thread of its own."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -129,6 +141,7 @@ async def dispatching(settings: Settings, *, executor: ThreadPoolExecutor | None
                 lease_ms=int(settings.callback_lease_seconds * 1_000),
                 grace_s=settings.grace_seconds / 2,  # the other half is the server's, for requests under way
             ),
+            meter=meter,
         )
         dispatcher.start()
         stack.push_async_callback(dispatcher.stop)
@@ -160,27 +173,30 @@ def retaining(settings: Settings) -> Iterator[Retention]:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, open_transfers: OpenTransferStore) -> AsyncIterator[Services]:
+async def _running(
+    settings: Settings, open_transfers: OpenTransferStore, metrics_port: socket.socket | None
+) -> AsyncIterator[Services]:
     """The service at work. On the way out the committer finishes first, so that its callbacks can still leave."""
     async with AsyncExitStack() as stack:
         writer = stack.enter_context(_threads(1, "committer"))
         reader = stack.enter_context(_threads(_READ_THREADS, "reader"))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(writer, prepare_store, settings)
+        meter = await stack.enter_async_context(metering(settings, metrics_port))
         dispatcher = None
         if settings.dispatcher == "inline":
             # SQLite has one writer at a time: sharing its thread is better than waiting for its lock.
             shared = writer if is_sqlite(settings.database_url) else None
-            dispatcher = await stack.enter_async_context(dispatching(settings, executor=shared))
+            dispatcher = await stack.enter_async_context(dispatching(settings, executor=shared, meter=meter))
         wake = await stack.enter_async_context(_waking(settings, dispatcher))
-        committer = stack.enter_context(_committer(settings, open_transfers, writer, wake))
+        committer = stack.enter_context(_committer(settings, open_transfers, writer, wake, meter))
         committer.start()
         stack.push_async_callback(committer.stop)
         directory = _directory(settings, reader, stack)
         callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
         stack.callback(callbacks.store.close)
         changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer)
+        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer, meter)
 
 
 @asynccontextmanager
@@ -197,10 +213,16 @@ async def _waking(settings: Settings, dispatcher: Dispatcher | None) -> AsyncIte
 
 @contextmanager
 def _committer(
-    settings: Settings, open_transfers: OpenTransferStore, writer: ThreadPoolExecutor, wake: Callable[[], None]
+    settings: Settings,
+    open_transfers: OpenTransferStore,
+    writer: ThreadPoolExecutor,
+    wake: Callable[[], None],
+    meter: Meter,
 ) -> Iterator[Committer[AssignRequest, Answer]]:
     store = open_transfers(settings)
-    transfers = Transfers(store, clock=SystemClock(), ids=SystemIds(), reassign=Reassign(settings.reassign))
+    transfers = Transfers(
+        store, clock=SystemClock(), ids=SystemIds(), reassign=Reassign(settings.reassign), meter=meter
+    )
     yield Committer(
         transfers.assign,
         executor=writer,
@@ -210,6 +232,7 @@ def _committer(
         deadline_s=_BATCH_DEADLINE_S,
         after_commit=wake,
         abort=store.abort,
+        meter=meter,
     )
     writer.submit(store.close).result()
 
@@ -229,6 +252,7 @@ def _services(
     callbacks: Callbacks,
     reader: Worker,
     writer: Worker,
+    meter: Meter,
 ) -> Services:
     async def check_ready() -> dict[str, str | None]:
         checks = {"store": await directory.problem(), "committer": None if committer.is_alive else "stopped"}
@@ -248,6 +272,8 @@ def _services(
         ids=SystemIds(),
         refuse_callback_url=lru_cache(_URLS_REMEMBERED)(partial(refuse_url, rules=address_rules(settings))),
         check_ready=check_ready,
+        meter=meter,
+        tell=Teller(SystemClock()),
     )
 
 

@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="TCP port on which `GET /metrics` is answered; unset: nothing is."
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address to listen on for metrics, which anybody who reaches it may read."
+    )
     dispatcher: Literal["inline", "off"] = Field(
         default="inline",
         description="Whether `serve` also delivers callbacks (`inline`) or leaves it to `handoff dispatch` (`off`).",
@@ -192,8 +198,9 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if not problem["loc"]:
         return said
     name = PREFIX + str(problem["loc"][0]).upper()
-    if name == "HANDOFF_PORT" and str(problem["input"]).startswith("tcp://"):
-        said += " (Kubernetes sets this for a service named handoff: set enableServiceLinks: false)"
+    if name.endswith("_PORT") and str(problem["input"]).startswith("tcp://"):
+        service = name.removesuffix("_PORT").lower().replace("_", "-")
+        said += f" (Kubernetes sets this for a service named {service}: set enableServiceLinks: false)"
     return f"{name}: {said}"
 
 

@@ -1,10 +1,15 @@
-"""The world's clock, ids and chance: the only module that asks for them."""
+"""The machine's clock, ids and chance: the only module that asks for them. And the ports that it gives out."""
 
+import errno
 import random
 import secrets
+import socket
 import time
+from typing import Final
 
 import uuid_utils
+
+_BACKLOG: Final = 2_048
 
 
 class SystemClock:
@@ -34,3 +39,20 @@ class SystemChance:
 def fresh_secret_bytes(size: int) -> bytes:
     """`size` bytes from the system's cryptographic source."""
     return secrets.token_bytes(size)
+
+
+class CannotListen(Exception):  # noqa: N818 (a state of the world)
+    """A port that cannot be had. The message is a sentence that names the setting to change."""
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A socket that listens; a port that cannot be had is told with the setting to change. Raises CannotListen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            sentence = f"port {port} on {host} is taken: set {setting} to another, or end what listens there"
+        else:
+            sentence = f"cannot listen on {host} port {port}: {error.strerror or error}"
+        raise CannotListen(sentence) from None

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from handoff import Settings
 from handoff.bootstrap import open_outbox
 from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
-from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, DueLane, LaneShare, TransferStore
+from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, DueLane, LaneShare, Reclaimed, TransferStore
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
@@ -119,8 +119,8 @@ def test_a_lapsed_lease_returns_the_message_to_others(transfers: TransferStore, 
     write(transfers, 1)
     claim(outbox)
 
-    assert outbox.reclaim(now_ms=NOW + LEASE_MS - 1) == 0
-    assert outbox.reclaim(now_ms=NOW + LEASE_MS) == 1
+    assert outbox.reclaim(now_ms=NOW + LEASE_MS - 1).lapsed == 0
+    assert outbox.reclaim(now_ms=NOW + LEASE_MS).lapsed == 1
     (again,) = claim(outbox, now_ms=NOW + LEASE_MS, token="two")
     assert (again.number, again.claim) == (1, 2)
 
@@ -185,11 +185,13 @@ def test_a_message_whose_claims_end_without_an_attempt_five_times_is_poison(
 ) -> None:
     write(transfers, 1, expires_at=NOW + 100 * LEASE_MS)
     now = NOW
+    told = []
     for _ in range(5):
         assert len(claim(outbox, now_ms=now)) == 1
         now += LEASE_MS
-        assert outbox.reclaim(now_ms=now) == 1
+        told.append(outbox.reclaim(now_ms=now))
 
+    assert told == [Reclaimed(1)] * 4 + [Reclaimed(1, poisonous=1)]
     assert claim(outbox, now_ms=now) == []
     (row,) = rows(stored)
     assert (row["state"], row["dead_reason"], row["claims"]) == ("dead", "poison", 5)

@@ -12,11 +12,14 @@ from handoff.service.ports import Changes
 from handoff.service.retention import Cutoffs, Place
 from handoff.store.batch import PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
+from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import is_sqlite, open_writer
 from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
 from rigs import facts, sample
+
+_PARTIAL = ("callbacks_due", "callbacks_leased")
 
 
 class Plans:
@@ -125,3 +128,11 @@ def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: En
     if is_sqlite(stored.database_url):  # PostgreSQL chooses by its statistics, and here there are none
         for index in ("callbacks_dead", "callbacks_due", "callbacks_leased"):
             assert any(f"USING INDEX {index}" in plan for plan in plans.found)
+
+
+def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:
+    plans, _, _ = watched(engine, stored)
+    SqlOutboxDepth(engine).read()
+    kind = "INDEX" if is_sqlite(stored.database_url) else "Index Only Scan using"
+
+    assert [f"{kind} {index}" in plan for index, plan in zip(_PARTIAL, plans.found, strict=True)] == [True, True]

@@ -94,6 +94,17 @@ def test_a_session_is_with_somebody_exactly_when_its_state_says_so(transfers: Tr
         transaction.write(Changes(sessions=[replace(session, holder_id=sample.AGENT)]))
 
 
+def test_what_the_store_says_of_a_bad_row_quotes_nothing_of_it(transfers: TransferStore) -> None:
+    secret = "http://localhost:8009/?token=secret"
+    row = replace(facts.CALLBACK, url=secret, lane=None)  # type: ignore[arg-type] # so that the row is refused
+    with pytest.raises(Unwritable) as caught, transfers.begin() as transaction:
+        transaction.write(Changes(callbacks=[row]))
+
+    assert "lane" in str(caught.value)
+    assert secret not in str(caught.value)
+    assert secret not in str(caught.value.__cause__).partition("DETAIL")[0]
+
+
 def test_the_store_goes_on_after_a_transaction_that_failed(transfers: TransferStore) -> None:
     with pytest.raises(Unwritable), transfers.begin() as transaction:
         transaction.write(Changes(transfers=[facts.TRANSFER, facts.TRANSFER]))

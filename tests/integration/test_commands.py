@@ -181,7 +181,12 @@ def test_a_taken_port_is_told_with_the_setting_to_change(sqlite_url: str) -> Non
         shown = handoff("demo", url=sqlite_url, port=port)
         received = handoff("demo", "--receiver-port", str(port), url=sqlite_url, port=free_port())
 
+        unmeasured = [
+            handoff(command, url=sqlite_url, port=free_port(), metrics_port=port) for command in ("serve", "dispatch")
+        ]
+
     assert (served.exit_code, shown.exit_code, received.exit_code) == (2, 2, 2)
+    assert [(run.exit_code, "set HANDOFF_METRICS_PORT" in run.stderr) for run in unmeasured] == [(2, True)] * 2
     assert f"port {port} on 127.0.0.1 is taken: set HANDOFF_PORT" in served.stderr
     assert "set HANDOFF_PORT" in shown.stderr
     assert "set --receiver-port" in received.stderr

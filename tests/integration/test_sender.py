@@ -24,6 +24,7 @@ MASTER = bytes(range(32))
 CLAIMED = ClaimedCallback(
     account_id=sample.ACCOUNT,
     callback_id="msg_1",
+    transfer_id="tr_1",
     app_id=sample.APP,
     url="",
     lane="",

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from handoff import Settings, create_app
 from handoff.bootstrap import open_transfer_store
-from handoff.cli.serve import listen, run_server
+from handoff.cli.serve import run_server
 from handoff.service.ports import TransferStore, TransferTransaction
+from handoff.system import listen
 
 
 class DyingStore:

@@ -16,7 +16,7 @@ from handoff import Settings, load_directory
 from handoff.bootstrap import open_outbox, open_transfer_store
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
-from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan
+from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan, Reclaimed
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callbacks
@@ -82,7 +82,7 @@ class CountingOutbox:
     def release(self, claimed: Sequence[ClaimedCallback]) -> None:
         self._outbox.release(claimed)
 
-    def reclaim(self, *, now_ms: int) -> int:
+    def reclaim(self, *, now_ms: int) -> Reclaimed:
         return self._outbox.reclaim(now_ms=now_ms)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
 from handoff.domain.model import AgentStatus, AssignRequest, Target, TargetKind
 from handoff.domain.rules import Reassign
+from handoff.service.meter import UNMEASURED
 from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
 from handoff.service.transfer import Answer, Outcome, Transfers
 from handoff.store import tables
@@ -76,7 +77,7 @@ class Store:
     def __init__(self, file: Path, clock: FakeClock, reassign: Reassign) -> None:
         self.engine = open_writer(f"sqlite:///{file}", durability="NORMAL")
         self.transfers = SqlTransferStore(self.engine, SqliteBatch())
-        self.assign = Transfers(self.transfers, clock=clock, ids=FakeIds(), reassign=reassign).assign
+        self.assign = Transfers(self.transfers, clock=clock, ids=FakeIds(), reassign=reassign, meter=UNMEASURED).assign
 
     def set_agent(self, name: str, **values: Any) -> None:
         with self.engine.begin() as connection:
@@ -220,7 +221,9 @@ def unlucky(store: Store) -> Unlucky:
 
 
 def outcomes_of(unlucky: Unlucky, *batch: AssignRequest) -> Sequence[Outcome]:
-    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED).assign(batch)
+    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED, meter=UNMEASURED).assign(
+        batch
+    )
 
 
 def assigned(unlucky: Unlucky, *batch: AssignRequest) -> list[int | type[Exception]]:

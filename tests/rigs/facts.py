@@ -42,6 +42,7 @@ CALLBACK = Callback(
 CLAIMED = ClaimedCallback(
     account_id=sample.ACCOUNT,
     callback_id="msg_1",
+    transfer_id="tr_1",
     app_id=sample.APP,
     url=CALLBACK.url,
     lane=CALLBACK.lane,

@@ -14,7 +14,15 @@ from handoff import Settings, load_directory
 from handoff.bootstrap import open_outbox, open_transfer_store
 from handoff.domain.retry import Attempt
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
-from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan, StoreUnavailable
+from handoff.service.ports import (
+    AttemptResult,
+    Changes,
+    Claim,
+    ClaimedCallback,
+    ClaimPlan,
+    Reclaimed,
+    StoreUnavailable,
+)
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
@@ -73,7 +81,7 @@ class FlakyOutbox:
         self._fail("record")
         self._outbox.record(results, now_ms=now_ms)
 
-    def reclaim(self, *, now_ms: int) -> int:
+    def reclaim(self, *, now_ms: int) -> Reclaimed:
         self._fail("reclaim")
         return self._outbox.reclaim(now_ms=now_ms)
 

@@ -186,11 +186,12 @@ def test_a_secret_is_not_shown(loaded: Any) -> None:
     assert SECRET not in repr(loaded(callback_secrets=SECRET))
 
 
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_explained(refused: Any) -> None:
-    (line,) = refused(port="tcp://10.0.0.1:8000")
+@pytest.mark.parametrize(("name", "service"), [("port", "handoff"), ("metrics_port", "handoff-metrics")])
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_explained(refused: Any, name: str, service: str) -> None:
+    (line,) = refused(**{name: "tcp://10.0.0.1:8000"})
 
-    assert line.startswith("HANDOFF_PORT: ")
-    assert line.endswith(" (Kubernetes sets this for a service named handoff: set enableServiceLinks: false)")
+    assert line.startswith(f"HANDOFF_{name.upper()}: ")
+    assert line.endswith(f" (Kubernetes sets this for a service named {service}: set enableServiceLinks: false)")
 
 
 def test_another_variable_or_value_is_not_blamed_on_kubernetes(refused: Any) -> None:

@@ -1,11 +1,14 @@
+import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 
-from handoff.telemetry import configure_logs
+from handoff.system import SystemClock
+from handoff.telemetry.logs import JsonHandler, Teller, configure_logs
 
 Format = Literal["console", "json"]
 TOKEN = "a-token-that-nobody-may-see"
@@ -133,3 +136,27 @@ def test_a_traceback_is_part_of_its_json_line(capsys: pytest.CaptureFixture[str]
     assert (told["event"], told["level"], told["attempt"]) == ("it went wrong", "error", 1)
     assert told["exception"].startswith("Traceback (most recent call last):\n")
     assert "exc_info" not in told
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_is_told_all_the_time_looks_like_any_other_line(
+    log_format: Format, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(log_format, "INFO")
+    log = logging.getLogger("handoff.test")
+    Teller(SystemClock())(log, "request", {"status": 200, "app_id": "größer"})
+    log.info("request", extra={"status": 200, "app_id": "größer"})
+    told, logged = (re.sub(r"\d+-\d+-\d+T[\d:.]+Z", "now", line) for line in lines(capsys))
+
+    assert told == logged
+    assert "größer" in told
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
+    configure_logs("json", "INFO")
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, JsonHandler)
+    handler.setStream(io.StringIO())
+    handler.stream.close()
+
+    Teller(SystemClock())(logging.getLogger("handoff.test"), "request", {"status": 200})

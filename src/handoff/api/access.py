@@ -3,9 +3,10 @@
 import re
 from typing import Final
 
-from fastapi import Request
+from fastapi import Request, Response
 
-from handoff.api.problems import Refuse
+from handoff.api.problems import Refuse, refusal_response
+from handoff.api.request_log import RequestFacts
 from handoff.api.services import Services
 from handoff.domain.ids import is_id
 from handoff.domain.model import App, Stream
@@ -16,9 +17,10 @@ ROUTING: Final = "Routing"
 _is_request_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}").fullmatch
 
 
-async def authorize(request: Request, services: Services, scope: str) -> tuple[App, Stream]:
+async def authorize(request: Request, services: Services, scope: str, facts: RequestFacts) -> tuple[App, Stream]:
     """The app that may act in this scope on the stream of the path. Raises Refuse (401, 403) and StoreError."""
     app = await services.authenticator.authenticate(request.headers)
+    facts.app_id = app.app_id
     account_id = request.headers.get("accountid")
     if account_id is not None and account_id != app.account_id:
         raise Refuse(Refusal.ACCOUNT_MISMATCH, "The header accountid names another account than the token's app.")
@@ -31,6 +33,12 @@ async def authorize(request: Request, services: Services, scope: str) -> tuple[A
     if stream is None:
         raise Refuse(Refusal.STREAM_FORBIDDEN, f"App {app.app_id} has no such stream.")
     return app, stream
+
+
+def refused(refusal: Refusal, detail: str, facts: RequestFacts) -> Response:
+    """The answer to a request that is refused without being recorded, and its code for those who tell of it."""
+    facts.code = refusal.code
+    return refusal_response(refusal, detail, {"x-request-id": facts.request_id})
 
 
 def request_id_of(request: Request, services: Services) -> str:

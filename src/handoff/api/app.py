@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from handoff.api import callbacks, health
 from handoff.api.problems import answer_http_exception, answer_unexpected
+from handoff.api.request_log import RequestLog
 from handoff.api.responses import BASE_PATH, problem_schema
 from handoff.api.routes import assign_router
 from handoff.api.services import Services
@@ -59,6 +60,7 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         strict_content_type=False,
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
     )
+    app.add_middleware(RequestLog)
     app.include_router(assign_router())
     app.include_router(callbacks.router)
     app.include_router(health.router)

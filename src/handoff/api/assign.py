@@ -4,7 +4,6 @@ The declaration is FastAPI's and feeds the OpenAPI document. The handler is our 
 it checks the body's bytes once, answers recorded bytes, and so spends little more than the transfer itself costs.
 """
 
-import logging
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -13,9 +12,10 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from handoff.api.access import ROUTING, authorize, request_id_of
+from handoff.api.access import ROUTING, authorize, refused, request_id_of
 from handoff.api.parameters import read_parameters
-from handoff.api.problems import PROBLEM_JSON, Refuse, refusal_response
+from handoff.api.problems import PROBLEM_JSON, Refuse
+from handoff.api.request_log import RequestFacts, facts_of
 from handoff.api.schemas import AssignParameters
 from handoff.api.services import Services, services_of
 from handoff.domain.address_policy import MAX_URL_CHARS
@@ -24,8 +24,6 @@ from handoff.domain.refusals import Refusal
 from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreError, StoreUnavailable
 from handoff.service.transfer import Answer, IdempotencyKeyReused
-
-log = logging.getLogger(__name__)
 
 _OK: Final = 200
 _is_idempotency_key = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
@@ -41,25 +39,28 @@ class AssignRoute(APIRoute):
 
 async def _handle(request: Request) -> Response:
     services = services_of(request)
-    request_id = request_id_of(request, services)
-    headers = {"x-request-id": request_id}
+    facts = facts_of(request)
+    facts.services = services
+    facts.is_measured = True
+    facts.request_id = request_id_of(request, services)
     try:
-        return _answer(await _assign(request, services, request_id), headers)
+        return _answer(await _assign(request, services, facts), facts)
     except Refuse as refuse:
-        return refusal_response(refuse.refusal, refuse.detail, headers)
+        return refused(refuse.refusal, refuse.detail, facts)
     except ClientDisconnect:
-        return Response(status_code=400, headers=headers)  # nobody hears it
+        facts.code = "disconnected"
+        return Response(status_code=400)  # nobody hears it
     except IdempotencyKeyReused:
-        return refusal_response(
+        return refused(
             Refusal.IDEMPOTENCY_KEY_REUSED,
             "This Idempotency-Key came with another request before: use a fresh one for each request.",
-            headers,
+            facts,
         )
     except Overloaded as error:
-        return refusal_response(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", headers)
+        return refused(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", facts)
     except StoreError as error:
-        log.warning("transfer not stored", extra={"request_id": request_id, "reason": str(error)})
-        return refusal_response(Refusal.STORE_UNAVAILABLE, _unavailable(error), headers)
+        facts.reason = str(error)
+        return refused(Refusal.STORE_UNAVAILABLE, _unavailable(error), facts)
 
 
 def _unavailable(error: StoreError) -> str:
@@ -68,7 +69,10 @@ def _unavailable(error: StoreError) -> str:
     return "The store is not available and nothing was recorded: repeat the request."
 
 
-def _answer(answer: Answer, headers: dict[str, str]) -> Response:
+def _answer(answer: Answer, facts: RequestFacts) -> Response:
+    facts.code = answer.code or "transferred"
+    facts.transfer_id = answer.transfer_id
+    headers = {"x-request-id": facts.request_id}
     headers["x-transfer-id"] = answer.transfer_id
     if answer.version is not None:
         headers["etag"] = f'"{answer.version}"'
@@ -76,8 +80,8 @@ def _answer(answer: Answer, headers: dict[str, str]) -> Response:
     return Response(answer.body, status_code=answer.status, media_type=media_type, headers=headers)
 
 
-async def _assign(request: Request, services: Services, request_id: str) -> Answer:
-    app, stream = await authorize(request, services, ROUTING)
+async def _assign(request: Request, services: Services, facts: RequestFacts) -> Answer:
+    app, stream = await authorize(request, services, ROUTING, facts)
     parameters = await read_parameters(request)
     return await services.assign(
         AssignRequest(
@@ -91,7 +95,7 @@ async def _assign(request: Request, services: Services, request_id: str) -> Answ
             callback_url=_callback_url(parameters, services),
             expected_agent_id=parameters.expected_agent_id,
             idempotency_key=_idempotency_key(request),
-            request_id=request_id,
+            request_id=facts.request_id,
         )
     )
 

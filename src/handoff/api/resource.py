@@ -1,6 +1,5 @@
 """Ordinary routes: FastAPI's own handling, with this API's bounds, its problems for errors, and the request's id."""
 
-import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,16 +9,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from handoff.api.access import authorize, request_id_of
+from handoff.api.access import authorize, refused, request_id_of
 from handoff.api.parameters import read_body, sentence_of_all
-from handoff.api.problems import Refuse, refusal_response
+from handoff.api.problems import Refuse
+from handoff.api.request_log import facts_of
 from handoff.api.responses import BASE_PATH, AccountId, RequestId, StreamId
 from handoff.api.services import Services, services_of
 from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
 from handoff.service.ports import StoreError
-
-log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -48,25 +46,26 @@ def _bounded(handle: Handler, scope: str, *, has_body: bool) -> Handler:
 
     async def bounded(request: Request) -> Response:
         services = services_of(request)
-        headers = {"x-request-id": request_id_of(request, services)}
+        facts = facts_of(request)
+        facts.services = services
+        facts.request_id = request_id_of(request, services)
         try:
-            app, stream = await authorize(request, services, scope)
+            app, stream = await authorize(request, services, scope, facts)
             request.state.caller = Caller(app, stream, services)
             if has_body:
                 request._body = await read_body(request)  # noqa: SLF001 (where starlette keeps a body that was read)
             response = await handle(request)
         except Refuse as refuse:
-            return refusal_response(refuse.refusal, refuse.detail, headers)
+            return refused(refuse.refusal, refuse.detail, facts)
         except RequestValidationError as error:
-            return refusal_response(Refusal.INVALID_REQUEST, _sentence(error), headers)
+            return refused(Refusal.INVALID_REQUEST, _sentence(error), facts)
         except ClientDisconnect:
-            return Response(status_code=400, headers=headers)  # nobody hears it
+            facts.code = "disconnected"
+            return Response(status_code=400)  # nobody hears it
         except StoreError as error:
-            log.warning("store not available", extra={"request_id": headers["x-request-id"], "reason": str(error)})
-            return refusal_response(
-                Refusal.STORE_UNAVAILABLE, "The store is not available: repeat the request.", headers
-            )
-        response.headers.update(headers)
+            facts.reason = str(error)
+            return refused(Refusal.STORE_UNAVAILABLE, "The store is not available: repeat the request.", facts)
+        response.headers["x-request-id"] = facts.request_id
         return response
 
     return bounded

@@ -1,7 +1,9 @@
 """What the routes need, put together by the composition root."""
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
@@ -9,6 +11,7 @@ from handoff.api.auth import Authenticator
 from handoff.domain.model import AssignRequest
 from handoff.service.callbacks import Callbacks
 from handoff.service.directory import Directory
+from handoff.service.meter import Meter
 from handoff.service.ports import Ids
 from handoff.service.transfer import Answer
 from handoff.service.worker import Worker
@@ -20,7 +23,8 @@ class Services:
 
     `assign` waits for the request's transaction; it raises Overloaded, IdempotencyKeyReused or StoreError.
     `refuse_callback_url` tells why a URL is not allowed, or None. `check_ready` gives each part's state: None
-    where it is well, else a sentence. `reader` and `writer` run the work of the other routes on the store.
+    where it is well, else a sentence. `reader` and `writer` run the work of the other routes on the store. `tell` logs
+    an event with its fields at INFO.
     """
 
     assign: Callable[[AssignRequest], Awaitable[Answer]]
@@ -32,6 +36,8 @@ class Services:
     ids: Ids
     refuse_callback_url: Callable[[str], str | None]
     check_ready: Callable[[], Awaitable[dict[str, str | None]]]
+    meter: Meter
+    tell: Callable[[logging.Logger, str, Mapping[str, Any]], None]
 
 
 def services_of(request: Request) -> Services:

@@ -10,7 +10,8 @@ import click
 from handoff.service.directory_file import DirectoryFileError
 from handoff.service.ports import StoreError
 from handoff.settings import Settings, SettingsError, unknown_variables
-from handoff.telemetry import configure_logs
+from handoff.system import CannotListen
+from handoff.telemetry.logs import configure_logs
 
 Params = ParamSpec("Params")
 Value = TypeVar("Value")
@@ -38,7 +39,7 @@ def told_in_a_sentence(command: Callable[Params, Value]) -> Callable[Params, Val
     def told(*args: Params.args, **kwargs: Params.kwargs) -> Value:
         try:
             return command(*args, **kwargs)
-        except (SettingsError, DirectoryFileError) as error:
+        except (SettingsError, CannotListen, DirectoryFileError) as error:
             raise _Mistake(str(error), USAGE_ERROR) from None
         except StoreError as error:
             raise _Mistake(str(error), STORE_ERROR) from None

@@ -13,9 +13,10 @@ import click
 from handoff.bootstrap import create_app, load_directory
 from handoff.cli.apps import mint_token
 from handoff.cli.common import load_settings, told_in_a_sentence
-from handoff.cli.serve import listen, run_server
+from handoff.cli.serve import run_server
+from handoff.metering import open_metrics_port
 from handoff.settings import Settings
-from handoff.system import fresh_secret_bytes
+from handoff.system import fresh_secret_bytes, listen
 
 # The ids of the vendor's documented sample, masked digits and all.
 _ACCOUNT: Final = "650d9eb6da96d0bc0d23xxxx"
@@ -42,11 +43,13 @@ def demo(port: int | None, receiver_port: int) -> None:
         with (
             listen(settings.host, settings.port, "HANDOFF_PORT") as listener,
             listen("127.0.0.1", receiver_port, "--receiver-port") as receiver,
+            open_metrics_port(settings) as metrics_port,
         ):
             receiver.close()
             _start_receiver(receiver_port)
             words = _instructions(settings, receiver_port)
-            run_server(create_app(settings), settings, listener, on_ready=lambda: click.echo(words))
+            app = create_app(settings, metrics_port=metrics_port)
+            run_server(app, settings, listener, on_ready=lambda: click.echo(words))
 
 
 def sample_directory() -> dict[str, list[dict[str, Any]]]:

@@ -1,7 +1,6 @@
 """`handoff serve` and `handoff dispatch`: the long-running processes."""
 
 import asyncio
-import errno
 import gc
 import logging
 import signal
@@ -18,7 +17,9 @@ from fastapi import FastAPI
 from handoff.bootstrap import create_app, dispatching, prepare_store
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.cli.protocol import BoundedHttpProtocol
-from handoff.settings import Settings, SettingsError
+from handoff.metering import metering, open_metrics_port
+from handoff.settings import Settings
+from handoff.system import listen
 
 log = logging.getLogger("handoff")
 
@@ -33,11 +34,12 @@ _GC_THRESHOLDS: Final = (50_000, 20, 50)
 def serve() -> None:
     """Serve the API, and deliver callbacks unless HANDOFF_DISPATCHER=off."""
     settings = load_settings()
-    app = create_app(settings)
-    prepare_store(settings)
-    with listen(settings.host, settings.port, "HANDOFF_PORT") as listener:
-        log.info("listening", extra={"url": f"http://{settings.host}:{settings.port}"})
-        run_server(app, settings, listener)
+    with open_metrics_port(settings) as metrics_port:
+        app = create_app(settings, metrics_port=metrics_port)
+        prepare_store(settings)
+        with listen(settings.host, settings.port, "HANDOFF_PORT") as listener:
+            log.info("listening", extra={"url": f"http://{settings.host}:{settings.port}"})
+            run_server(app, settings, listener)
 
 
 @click.command()
@@ -45,21 +47,9 @@ def serve() -> None:
 def dispatch() -> None:
     """Deliver callbacks only: any number of these may run beside `serve`."""
     settings = load_settings()
-    prepare_store(settings)
-    uvloop.run(_dispatch(settings))
-
-
-def listen(host: str, port: int, setting: str) -> socket.socket:
-    """A socket that listens; a port that cannot be had is told with the setting to change. Raises SettingsError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            sentence = f"port {port} on {host} is taken: set {setting} to another, or end what listens there"
-        else:
-            sentence = f"cannot listen on {host} port {port}: {error.strerror or error}"
-        raise SettingsError(sentence) from None
+    with open_metrics_port(settings) as metrics_port:
+        prepare_store(settings)
+        uvloop.run(_dispatch(settings, metrics_port))
 
 
 class _Server(uvicorn.Server):
@@ -104,11 +94,11 @@ def run_server(
         raise click.ClickException("the service did not start; the log tells why")
 
 
-async def _dispatch(settings: Settings) -> None:
+async def _dispatch(settings: Settings, metrics_port: socket.socket | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with dispatching(settings):
+    async with metering(settings, metrics_port) as meter, dispatching(settings, meter=meter):
         log.info("dispatching")
         await stop.wait()

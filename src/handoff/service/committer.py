@@ -11,6 +11,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from handoff.service.meter import UNMEASURED, Meter
+
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
@@ -30,7 +32,7 @@ class Overloaded(Exception):  # noqa: N818 (a refusal)
 class _Waiting(Generic[Item, Result]):
     item: Item
     answer: "asyncio.Future[Result]"
-    give_up_at: float
+    since: float
 
 
 class Committer(Generic[Item, Result]):
@@ -53,6 +55,7 @@ class Committer(Generic[Item, Result]):
         deadline_s: float,
         after_commit: Callable[[], None],
         abort: Callable[[], None],
+        meter: Meter = UNMEASURED,
     ) -> None:
         self._work = work
         self._executor = executor
@@ -62,6 +65,7 @@ class Committer(Generic[Item, Result]):
         self._deadline_s = deadline_s
         self._after_commit = after_commit
         self._abort = abort
+        self._meter = meter
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
         self._is_stopping = False
@@ -91,7 +95,7 @@ class Committer(Generic[Item, Result]):
             raise Overloaded(f"{self._queue_limit} requests are waiting already")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Waiting(item, answer, loop.time() + self._patience_s))
+        self._waiting.append(_Waiting(item, answer, loop.time()))
         self._arrived.set()
         return await answer
 
@@ -123,28 +127,30 @@ class Committer(Generic[Item, Result]):
         return batch
 
     def _turn_away_the_late(self) -> None:
-        now = asyncio.get_running_loop().time()
-        while self._waiting and self._waiting[0].give_up_at <= now:
+        came_before = asyncio.get_running_loop().time() - self._patience_s
+        while self._waiting and self._waiting[0].since <= came_before:
             late = self._waiting.popleft()
             if not late.answer.done():
                 late.answer.set_exception(Overloaded(f"no batch took the request within {self._patience_s} s"))
 
     async def _commit(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
-        running = asyncio.get_running_loop().run_in_executor(
-            self._executor, self._work, [waiting.item for waiting in batch]
-        )
-        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        running = loop.run_in_executor(self._executor, self._work, [waiting.item for waiting in batch])
         while not (await asyncio.wait({running}, timeout=_SWEEP_S))[0]:
             self._turn_away_the_late()
-            if asyncio.get_running_loop().time() > deadline:
+            if loop.time() > began + self._deadline_s:
                 log.error("batch cut short", extra={"batch_size": len(batch), "deadline_s": self._deadline_s})
+                self._meter.cut_short()
                 self._abort()
+        took = loop.time() - began
         failure = running.exception()
         if failure is not None:
             log.error("batch failed", exc_info=failure, extra={"batch_size": len(batch)})
         results = running.result() if failure is None else [failure] * len(batch)
         for waiting, result in zip(batch, results, strict=True):
             _resolve(waiting.answer, result)
+        self._meter.committed([began - waiting.since for waiting in batch], took)
         self._after_commit()
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from time import perf_counter
+from typing import Any, Final, TypeVar
 
-from handoff.domain.retry import Attempt, Dead, Verdict, judge
+from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, Verdict, judge
 from handoff.service.lanes import Lanes
+from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.ports import (
     AttemptResult,
     Chance,
@@ -19,6 +21,7 @@ from handoff.service.ports import (
     Clock,
     Ids,
     Outbox,
+    Reclaimed,
     Sender,
     StoreError,
     Unwritable,
@@ -36,6 +39,8 @@ _POLL_S: Final = 1.0
 # The floor under a rest, so that a message that is due but may not be claimed yet makes no busy loop.
 _MIN_REST_S: Final = 0.01
 _RECLAIM_S: Final = 5.0
+# How old what is told of the work under way may be: younger than any scrape's interval.
+_OBSERVE_S: Final = 1.0
 
 _NOTHING: Final = Claim(callbacks=(), next_due_at=None)
 
@@ -66,6 +71,7 @@ class Dispatcher:
         ids: Ids,
         chance: Chance,
         limits: DispatchLimits,
+        meter: Meter = UNMEASURED,
     ) -> None:
         self._outbox = outbox
         self._sender = sender
@@ -73,6 +79,7 @@ class Dispatcher:
         self._clock = clock
         self._chance = chance
         self._limits = limits
+        self._meter = meter
         self._lanes = Lanes(limits.in_flight)
         self._ids = ids
         self._wake = asyncio.Event()
@@ -91,6 +98,7 @@ class Dispatcher:
             loop.create_task(self._deliver(), name="dispatcher"),
             loop.create_task(self._record(), name="recorder"),
             loop.create_task(self._reclaim(), name="reclaimer"),
+            loop.create_task(self._observe(), name="observer"),
         ]
 
     def wake(self) -> None:
@@ -106,9 +114,10 @@ class Dispatcher:
         """Claim nothing more, let attempts under way end within the grace period, and give back the others."""
         self._is_stopping = True
         self._wake.set()
-        deliver, record, reclaim = self._tasks
-        reclaim.cancel()
-        await asyncio.gather(deliver, reclaim, return_exceptions=True)
+        deliver, record, *others = self._tasks
+        for task in others:
+            task.cancel()
+        await asyncio.gather(deliver, *others, return_exceptions=True)
         if self._attempts:
             _, late = await asyncio.wait(self._attempts, timeout=self._limits.grace_s)
             for attempt in late:
@@ -134,14 +143,25 @@ class Dispatcher:
         plan = self._lanes.plan(now_ms)
 
         def claim() -> Claim:
-            return self._outbox.claim(
+            began = perf_counter()
+            found = self._outbox.claim(
                 plan,
                 now_ms=now_ms,
                 lease_ms=self._limits.lease_ms,
                 lease_token=self._ids.fresh(),
             )
+            self._meter.claimed(perf_counter() - began)
+            return found
 
-        return await self._in_store(claim, default=_NOTHING)
+        found = await self._in_store(claim, default=_NOTHING)
+        self._tell_buried(DeadReason.EXPIRED, found.expired)
+        return found
+
+    def _tell_buried(self, reason: DeadReason, count: int) -> None:
+        """Tell of messages that the store gave up, with no attempt that would tell of it."""
+        if count:
+            log.warning("callbacks buried", extra={"reason": reason.value, "count": count})
+            self._meter.died(reason, count)
 
     async def _rest(self, due_at: int | None) -> None:
         """Wait for a commit, a freed slot, the next due time, or the safety net's poll."""
@@ -160,7 +180,7 @@ class Dispatcher:
         self._lanes.end(callback)
         self._wake.set()
         if not attempt.cancelled() and attempt.exception() is not None:
-            log.error("attempt broke off", exc_info=attempt.exception())
+            log.error("attempt broke off", exc_info=attempt.exception(), extra={"webhook_id": callback.callback_id})
 
     async def _attempt(self, callback: ClaimedCallback) -> None:
         try:
@@ -170,7 +190,10 @@ class Dispatcher:
             return
         verdict = judge(attempt, number=callback.number, expires_at=callback.expires_at, chance=self._chance.share())
         self._lanes.learn(callback.lane, attempt, self._clock.now_ms())
-        _log_attempt(callback, attempt, verdict)
+        log_attempt(callback, attempt, verdict)
+        self._meter.attempted(attempt)
+        if isinstance(verdict, Dead):
+            self._meter.died(verdict.reason)
         self._results.append(AttemptResult(claimed=callback, attempt=attempt, verdict=verdict))
         self._has_results.set()
 
@@ -194,9 +217,11 @@ class Dispatcher:
         """Record the results. One that the store refuses is dropped: its message comes back when its lease ends."""
         try:
             self._outbox.record(results, now_ms=self._clock.now_ms())
-        except Unwritable:
+        except Unwritable as error:
             if len(results) == 1:
-                log.exception("attempt not recorded", extra={"webhook_id": results[0].claimed.callback_id})
+                webhook_id = results[0].claimed.callback_id
+                log.error("attempt not recorded", extra={"webhook_id": webhook_id, "reason": str(error)})  # noqa: TRY400 (a traceback would show the row)
+                self._meter.store_failed("outbox")
                 return True
             for result in results:
                 self._write([result])
@@ -204,8 +229,17 @@ class Dispatcher:
 
     async def _reclaim(self) -> None:
         while True:
-            await self._in_store(lambda: self._outbox.reclaim(now_ms=self._clock.now_ms()), default=0)
+            reclaimed = await self._in_store(
+                lambda: self._outbox.reclaim(now_ms=self._clock.now_ms()), default=Reclaimed(0)
+            )
+            self._tell_buried(DeadReason.POISON, reclaimed.poisonous)
             await asyncio.sleep(_RECLAIM_S)
+
+    async def _observe(self) -> None:
+        while True:
+            open_lanes = self._lanes.open_count(self._clock.now_ms())
+            self._meter.under_way(in_flight=len(self._attempts), open_lanes=open_lanes)
+            await asyncio.sleep(_OBSERVE_S)
 
     async def _in_store(self, work: Callable[[], Value], *, default: Value) -> Value:
         """Do the work in the store's thread; a store that is away costs a pause, not the dispatcher."""
@@ -213,23 +247,35 @@ class Dispatcher:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except StoreError as error:
             log.warning("outbox unavailable", extra={"reason": str(error)})
+            self._meter.store_failed("outbox")
         except Exception:  # the outermost loop: a mistake in one step must not end delivery
             log.exception("outbox step failed")
         return default
 
 
-def _log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
+def log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
+    """One line for each attempt: whose it was, what came of it, and when the next one is due."""
     level = logging.WARNING if isinstance(verdict, Dead) else logging.INFO
-    log.log(
-        level,
-        "callback %s",
-        type(verdict).__name__.lower(),
-        extra={
-            "webhook_id": callback.callback_id,
-            "lane": callback.lane,
-            "attempt": callback.number,
-            "duration_ms": attempt.duration_ms,
-            "status": attempt.status,
-            "error": attempt.error,
-        },
-    )
+    if not log.isEnabledFor(level):
+        return
+    fields = {
+        "webhook_id": callback.callback_id,
+        "transfer_id": callback.transfer_id,
+        "lane": callback.lane,
+        "attempt": callback.number,
+        "status": attempt.status,
+        "error": attempt.error.value if attempt.error else None,
+        "duration_ms": attempt.duration_ms,
+        **_outcome(verdict),
+    }
+    log.log(level, "callback", extra={name: value for name, value in fields.items() if value is not None})
+
+
+def _outcome(verdict: Verdict) -> dict[str, Any]:
+    match verdict:
+        case Delivered():
+            return {"outcome": "delivered"}
+        case Again(due_at=due_at):
+            return {"outcome": "again", "due_at": due_at}
+        case Dead(reason=reason):
+            return {"outcome": "dead", "reason": reason.value}

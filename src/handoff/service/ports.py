@@ -147,6 +147,7 @@ class ClaimedCallback:
 
     account_id: str
     callback_id: str
+    transfer_id: str
     app_id: str
     url: str
     lane: str
@@ -185,10 +186,22 @@ class ClaimPlan(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What was leased, and when the next pending message is due (epoch milliseconds; None: none is known)."""
+    """What was leased, and when the next pending message is due (epoch milliseconds; None: none is known).
+
+    `expired` is how many were buried in passing.
+    """
 
     callbacks: Sequence[ClaimedCallback]
     next_due_at: int | None
+    expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """How many leases had run out, and how many of their messages were buried as poisonous."""
+
+    lapsed: int
+    poisonous: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +231,8 @@ class Outbox(Protocol):
         """Give messages back whose attempt was broken off here, not by their receiver: due at once, nothing counted."""
         ...
 
-    def reclaim(self, *, now_ms: int) -> int:
-        """Return messages whose lease ran out to pending, and bury the expired and the poisonous. How many."""
+    def reclaim(self, *, now_ms: int) -> Reclaimed:
+        """Return messages whose lease ran out to pending, and bury the poisonous."""
         ...
 
     def close(self) -> None:

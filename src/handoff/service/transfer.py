@@ -20,6 +20,7 @@ from handoff.domain.model import (
     Transfer,
 )
 from handoff.domain.rules import Reassign
+from handoff.service.meter import Meter
 from handoff.service.ports import (
     Changes,
     Clock,
@@ -43,12 +44,13 @@ _TRIES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a recorded outcome answers: HTTP status, exact body, session version (if it names one), transfer."""
+    """What a recorded outcome answers: HTTP status, exact body, session version (if it names one), transfer, code."""
 
     status: int
     body: bytes
     version: int | None
     transfer_id: str
+    code: str | None = None
 
 
 class IdempotencyKeyReused(Exception):  # noqa: N818 (a refusal)
@@ -72,11 +74,12 @@ class _Item:
 class Transfers:
     """Assigns conversations in batches. Synchronous: it runs in the committer's thread."""
 
-    def __init__(self, store: TransferStore, *, clock: Clock, ids: Ids, reassign: Reassign) -> None:
+    def __init__(self, store: TransferStore, *, clock: Clock, ids: Ids, reassign: Reassign, meter: Meter) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._reassign = reassign
+        self._meter = meter
 
     def assign(self, requests: Sequence[AssignRequest]) -> Sequence[Outcome]:
         """Decide the requests in order, in one transaction. One outcome each, in the same order.
@@ -91,13 +94,17 @@ class Transfers:
             # Also for a single item: a key that another process took meanwhile is there to be read now.
             return [self._alone(item) for item in items]
         except StoreError as error:
-            return [error] * len(items)
+            return [self._failed(error)] * len(items)
 
     def _alone(self, item: _Item) -> Outcome:
         try:
             return self._persist([item], is_retry=True)[0]
         except StoreError as error:
-            return error
+            return self._failed(error)
+
+    def _failed(self, error: StoreError) -> StoreError:
+        self._meter.store_failed("transfers")
+        return error
 
     def _persist(self, items: Sequence[_Item], *, is_retry: bool = False) -> Sequence[Outcome]:
         """Commit, trying again where a race was lost or the connection went away.
@@ -243,7 +250,7 @@ def _read_some(read: Callable[[Collection[K]], Mapping[K, V]], wanted: Iterable[
 
 
 def _answer(transfer: Transfer) -> Answer:
-    return Answer(transfer.status, transfer.body, transfer.version, transfer.transfer_id)
+    return Answer(transfer.status, transfer.body, transfer.version, transfer.transfer_id, transfer.code)
 
 
 def _session_key(request: AssignRequest) -> SessionKey:

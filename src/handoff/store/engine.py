@@ -65,7 +65,10 @@ def open_reader(url: str, *, prepare: bool = True, is_patient: bool = False) -> 
 
 def _open_sqlite(url: str, *, begin: str, durability: Durability) -> Engine:
     engine = create_engine(
-        url, poolclass=NullPool, connect_args={"timeout": _SQLITE_BUSY_S, "check_same_thread": False}
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": _SQLITE_BUSY_S, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "do_connect")
@@ -95,7 +98,13 @@ def _open_postgres(url: str, *, prepare: bool, is_patient: bool, pool_options: M
         connection.autocommit = False
         return connection
 
-    return create_engine("postgresql+psycopg://", creator=connect, isolation_level="READ COMMITTED", **pool_options)
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=connect,
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,
+        **pool_options,
+    )
 
 
 async def async_connect(url: str) -> psycopg.AsyncConnection[Any]:

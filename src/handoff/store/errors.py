@@ -45,7 +45,8 @@ def translate(error: SQLAlchemyError) -> StoreError:
 
 def _translate_sqlstate(cause: psycopg.Error) -> StoreError:
     state = cause.sqlstate or ""
-    reason = str(cause)
+    # Its details quote rows, and with them URLs and bodies, which no log may show.
+    reason = cause.diag.message_primary or str(cause)
     if not state and isinstance(cause, psycopg.DataError):  # the driver refused the value before sending it
         return Unwritable(reason)
     if state in _CONTENDED:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Engine, and_, bindparam, case, func, liter
 from sqlalchemy.engine import RowMapping
 
 from handoff.domain.retry import MAX_CLAIMS_WITHOUT_ATTEMPT, Again, Dead, DeadReason, Delivered, Verdict
-from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan
+from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan, Reclaimed
 from handoff.store.batch import Batch, Row
 from handoff.store.due import LaneScan, claim_rows
 from handoff.store.engine import ThreadConnection
@@ -76,14 +76,14 @@ _release: Final = (
     .values(state="pending", claims=callbacks.c.claims - 1, lease_token=None, lease_until=None)
 )
 
+_is_poison: Final = callbacks.c.lost_leases + 1 >= MAX_CLAIMS_WITHOUT_ATTEMPT
 _lapsed: Final = (
-    select(callbacks.c.account_id, callbacks.c.callback_id)
+    select(callbacks.c.account_id, callbacks.c.callback_id, _is_poison.label("is_poison"))
     .where(_is_leased, callbacks.c.lease_until <= bindparam("now"))
     .order_by(callbacks.c.lease_until)
     .limit(_RECLAIM_LIMIT)
     .with_for_update(skip_locked=True)
 )
-_is_poison: Final = callbacks.c.lost_leases + 1 >= MAX_CLAIMS_WITHOUT_ATTEMPT
 _return: Final = (
     update(callbacks)
     .where(_is_this)
@@ -119,7 +119,11 @@ class SqlOutbox:
                 )
             if expired:
                 connection.execute(_bury_expired, [_this(row) | {"buried_at": now_ms} for row in expired])
-        return Claim(callbacks=[_claimed(row, lease_token) for row in live], next_due_at=lanes.next_due_at)
+        return Claim(
+            callbacks=[_claimed(row, lease_token) for row in live],
+            next_due_at=lanes.next_due_at,
+            expired=len(expired),
+        )
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
         """Write the attempts and what follows from them."""
@@ -137,13 +141,13 @@ class SqlOutbox:
         with self._connection.transaction() as connection:
             connection.execute(_release, [_key_of(one) | {"token": one.lease_token} for one in claimed])
 
-    def reclaim(self, *, now_ms: int) -> int:
+    def reclaim(self, *, now_ms: int) -> Reclaimed:
         """Return messages whose lease ran out to pending, and bury those that only ever lose their lease."""
         with self._connection.transaction() as connection:
             lapsed = connection.execute(_lapsed, {"now": now_ms}).mappings().all()
             if lapsed:
                 connection.execute(_return, [_this(row) | {"now": now_ms} for row in lapsed])
-        return len(lapsed)
+        return Reclaimed(len(lapsed), sum(row["is_poison"] for row in lapsed))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -169,6 +173,7 @@ def _claimed(row: RowMapping, lease_token: str) -> ClaimedCallback:
     return ClaimedCallback(
         account_id=row["account_id"],
         callback_id=row["callback_id"],
+        transfer_id=row["transfer_id"],
         app_id=row["app_id"],
         url=row["url"],
         lane=row["lane"],
