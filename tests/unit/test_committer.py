@@ -8,7 +8,6 @@ from typing import Any, Self
 import pytest
 
 from handoff.service.committer import Committer, Overloaded
-from rigs.metrics import metrics, read
 
 pytestmark = pytest.mark.anyio
 
@@ -295,24 +294,3 @@ async def test_after_every_batch_the_word_is_given_when_its_results_are_out(make
         await busy.finish()
 
     assert known == [[True, False, False], [True, True, False], [True, True, True]]
-
-
-async def test_a_batch_is_measured_when_its_results_are_out(make: Make, work: Doubling) -> None:
-    measured = metrics()
-    async with Busy(make(batch_limit=2, meter=measured), work) as busy:
-        await busy.submit(0, 2, 3)
-        await busy.finish()
-    series = read(measured)
-
-    assert (series["handoff_batch_requests_count"], series["handoff_batch_requests_sum"]) == (3, 4)
-    assert series["handoff_queue_wait_seconds_count"] == 4
-    assert series["handoff_commit_duration_seconds_count"] == 3
-    assert series["handoff_batches_cut_short_total"] == 0
-
-
-async def test_a_batch_that_is_cut_short_is_counted(make: Make, work: Doubling) -> None:
-    measured = metrics()
-    async with Busy(make(deadline_s=0, meter=measured), work) as busy:
-        await asyncio.wait_for(busy.tasks[0], ENOUGH_S)
-
-    assert read(measured)["handoff_batches_cut_short_total"] == 1

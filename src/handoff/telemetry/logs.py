@@ -69,7 +69,7 @@ class Teller:
     """Logs what is told all the time.
 
     Where the process logs JSON as `configure_logs` sets it up, it does so without a LogRecord, whose making and
-    passing on costs several times what the line does. Anywhere else it is an ordinary INFO of the logger.
+    passing on costs more than the line itself. Anywhere else it is an ordinary INFO of the logger.
     """
 
     def __init__(self, clock: Clock) -> None:
