@@ -127,6 +127,6 @@ def tell(run: Run, database_url: str, copies: Counter[str], lost_leases: int) ->
     store = database_url.partition(":")[0]
     print(
         f"\n{store}: {run.messages} messages, {DISPATCHERS} dispatchers, {run.kills} kills: {len(copies)} delivered, "
-        f"{lost_leases} leases lost, {copies.total() - len(copies)} second copies, "
+        f"{lost_leases} leases lost, {copies.total() - len(copies)} further copies, "
         f"{max(copies.values())} copies of one message at most"
     )
