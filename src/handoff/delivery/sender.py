@@ -1,6 +1,7 @@
 """One attempt: a POST over a connection that the address rules allowed, with every wait and every read bounded."""
 
 import asyncio
+import functools
 import ipaddress
 import ssl
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ _READ_BYTES: Final = 2_048
 _EXCERPT_BYTES: Final = 512
 # Sooner than the five seconds after which common servers close an idle connection.
 _KEEP_ALIVE_S: Final = 4.0
+# URLs whose judgement is remembered, 2 KiB each at most: a receiver is posted to again and again.
+_KEPT_URLS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class HttpSender:
         self._rules = rules
         self._signer = signer
         self._clock = clock
+        self._target_of = functools.lru_cache(_KEPT_URLS)(self._judge)
         # Asks name servers without threads, which slow ones would fill.
         self._resolver = aiohttp.AsyncResolver()
         self._session = aiohttp.ClientSession(
@@ -78,13 +82,13 @@ class HttpSender:
         The URL is held to the rules of now, which may be stricter than those it was taken in under.
         """
         started_at = self._clock.now_ms()
-        reason = refuse_url(claimed.url, self._rules)
-        if reason is not None:
-            return Attempt(started_at=started_at, duration_ms=0, error=ErrorClass.ADDRESS, detail=reason)
+        target = self._target_of(claimed.url)
+        if isinstance(target, str):
+            return Attempt(started_at=started_at, duration_ms=0, error=ErrorClass.ADDRESS, detail=target)
         timing = asyncio.get_running_loop().time
         began = timing()
         try:
-            heard = await self._post_with_resend(claimed, started_at)
+            heard = await self._post_with_resend(claimed, target, started_at)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Attempt(
                 started_at=started_at,
@@ -102,16 +106,22 @@ class HttpSender:
             excerpt=heard.excerpt,
         )
 
-    async def _post_with_resend(self, claimed: ClaimedCallback, started_at: int) -> "_Heard":
+    def _judge(self, url: str) -> URL | str:
+        """The URL to post to, or why the rules refuse it."""
+        return refuse_url(url, self._rules) or URL(url, encoded=True)
+
+    async def _post_with_resend(self, claimed: ClaimedCallback, target: URL, started_at: int) -> "_Heard":
         connection = SimpleNamespace(was_reused=False)
         try:
-            return await self._post(claimed, started_at, connection)
+            return await self._post(claimed, target, started_at, connection)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if not connection.was_reused:
                 raise
-        return await self._post(claimed, started_at, SimpleNamespace())
+        return await self._post(claimed, target, started_at, SimpleNamespace())
 
-    async def _post(self, claimed: ClaimedCallback, started_at: int, connection: SimpleNamespace) -> "_Heard":
+    async def _post(
+        self, claimed: ClaimedCallback, target: URL, started_at: int, connection: SimpleNamespace
+    ) -> "_Heard":
         headers = self._signer.headers(
             app_id=claimed.app_id,
             webhook_id=claimed.callback_id,
@@ -119,7 +129,7 @@ class HttpSender:
             body=claimed.body,
         )
         async with self._session.post(
-            URL(claimed.url, encoded=True),
+            target,
             data=claimed.body,
             headers=headers,
             allow_redirects=False,
@@ -182,6 +192,8 @@ def _excerpt(beginning: bytes, remote_address: str | None) -> str | None:
 def _retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
     """Retry-After (RFC 9110, 10.2.3), seconds or a date, as milliseconds from now; None where it says nothing."""
     said = headers.get("retry-after", "").strip()
+    if not said:
+        return None
     if said.isascii() and said.isdigit():
         return int(said[:9]) * 1_000
     try:
