@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from handoff.domain.retry import Attempt, Dead, Verdict, judge
+from handoff.domain.retry import Again, Attempt, Dead, Delivered, Verdict, judge
 from handoff.service.lanes import Lanes
 from handoff.service.ports import (
     AttemptResult,
@@ -36,6 +36,9 @@ _POLL_S: Final = 1.0
 # The floor under a rest, so that a message that is due but may not be claimed yet makes no busy loop.
 _MIN_REST_S: Final = 0.01
 _RECLAIM_S: Final = 5.0
+
+# What goes well is told in the store: a line for each would cost more than an eighth of a delivery.
+_LEVELS: Final = {Delivered: logging.DEBUG, Again: logging.INFO, Dead: logging.WARNING}
 
 _NOTHING: Final = Claim(callbacks=(), next_due_at=None)
 
@@ -219,7 +222,7 @@ class Dispatcher:
 
 
 def _log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
-    level = logging.WARNING if isinstance(verdict, Dead) else logging.INFO
+    level = _LEVELS[type(verdict)]
     log.log(
         level,
         "callback %s",
