@@ -5,11 +5,12 @@ import functools
 import ipaddress
 import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Final, Self
+from typing import ClassVar, Final, Self
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -29,6 +30,9 @@ _EXCERPT_BYTES: Final = 512
 _KEEP_ALIVE_S: Final = 4.0
 # URLs whose judgement is remembered, 2 KiB each at most: a receiver is posted to again and again.
 _KEPT_URLS: Final = 1_024
+
+# Whether the request that this task sent last went over a connection that had carried another before.
+_is_kept_alive: Final = ContextVar("is_kept_alive", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ class HttpSender:
             skip_auto_headers=("accept-encoding",),
             auto_decompress=False,  # an excerpt of what was sent will do, and a bomb stays packed
             trust_env=False,
-            trace_configs=[_reuse_trace()],
+            request_class=_Request,
             response_class=_Response,
         )
 
@@ -111,17 +115,15 @@ class HttpSender:
         return refuse_url(url, self._rules) or URL(url, encoded=True)
 
     async def _post_with_resend(self, claimed: ClaimedCallback, target: URL, started_at: int) -> "_Heard":
-        connection = SimpleNamespace(was_reused=False)
+        _is_kept_alive.set(False)
         try:
-            return await self._post(claimed, target, started_at, connection)
+            return await self._post(claimed, target, started_at)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not connection.was_reused:
+            if not _is_kept_alive.get():
                 raise
-        return await self._post(claimed, target, started_at, SimpleNamespace())
+        return await self._post(claimed, target, started_at)
 
-    async def _post(
-        self, claimed: ClaimedCallback, target: URL, started_at: int, connection: SimpleNamespace
-    ) -> "_Heard":
+    async def _post(self, claimed: ClaimedCallback, target: URL, started_at: int) -> "_Heard":
         headers = self._signer.headers(
             app_id=claimed.app_id,
             webhook_id=claimed.callback_id,
@@ -133,12 +135,24 @@ class HttpSender:
             data=claimed.body,
             headers=headers,
             allow_redirects=False,
-            trace_request_ctx=connection,
         ) as response:
             assert isinstance(response, _Response)  # noqa: S101 (the session makes no other)
             beginning = await _read_what_comes(response)
             excerpt = _excerpt(beginning, response.remote_address)
             return _Heard(response.status, response.headers, response.remote_address, excerpt)
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that tells its task whether its connection has carried another before; a trace would cost more."""
+
+    _has_carried: ClassVar[WeakSet[asyncio.Protocol]] = WeakSet()
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        protocol = conn.protocol
+        if protocol is not None:
+            _is_kept_alive.set(protocol in self._has_carried)
+            self._has_carried.add(protocol)
+        return await super().send(conn)
 
 
 class _Response(aiohttp.ClientResponse):
@@ -232,15 +246,6 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is not None:
         context.load_verify_locations(ca_file)
     return context
-
-
-def _reuse_trace() -> aiohttp.TraceConfig:
-    async def mark(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.was_reused = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(mark)
-    return trace
 
 
 def _ms(seconds: float) -> int:
