@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock clean
+.PHONY: help setup run test proof bench check lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,21 @@ test: setup ## Run the checks and every test, with branch coverage
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+PROOF_ := tests/proof
+PROOF_crash := tests/proof/test_dispatcher_crashes.py
+PROOF_isolation := tests/proof/test_isolation.py
+
+proof: setup ## Run the proofs in their long form, with figures (PART=crash or isolation: that one)
+	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash and PART=isolation"; exit 2; }
+	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
+
+BENCH := deliveries claims
+
+bench: setup ## Measure deliveries and claims, and print tables (PART=deliveries or claims: that one; ARGS: its options)
+	@for part in $(or $(PART),$(BENCH)); do \
+		PYTHONPATH=tests $(BIN)/python -m bench.$$part $(ARGS) && echo || exit; \
+	done
 
 check: setup ## Lint, types, import contracts, documents against the code
 	$(BIN)/python -m pip check

@@ -11,9 +11,10 @@ import psutil  # type: ignore[import-untyped]
 from conftest import StartService
 from handoff import Settings, load_directory
 from rigs import evils, sample
+from rigs.backlog import queue_up
 from rigs.evil import EvilHost
 from rigs.evils import Evil, Outcome
-from rigs.messages import Seen, after_first_attempt, queue_up
+from rigs.messages import Seen, after_first_attempt
 from rigs.receiver import Receiver
 
 TIMEOUT_S = 2

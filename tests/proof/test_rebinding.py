@@ -16,7 +16,8 @@ from handoff.domain.address_policy import refuse_url
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.system import SystemChance, SystemClock, SystemIds
 from rigs import names, sample
-from rigs.messages import Seen, after_first_attempt, queue_up
+from rigs.backlog import queue_up
+from rigs.messages import Seen, after_first_attempt
 from rigs.receiver import Receiver
 
 pytestmark = pytest.mark.anyio

@@ -1,20 +1,14 @@
-"""Messages put straight into the outbox, and what became of them."""
+"""What became of messages after their first attempt."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from handoff import Settings
-from handoff.bootstrap import open_transfer_store
-from handoff.domain.address_policy import lane_of
-from handoff.domain.retry import LIFETIME_MS
-from handoff.service.ports import Changes
 from handoff.store.engine import open_reader
 from handoff.store.tables import callback_attempts, callbacks
-from handoff.system import SystemClock
-from rigs import facts
 
 _POLL_S = 0.05
 
@@ -38,22 +32,6 @@ _first_attempts = select(
     & (callback_attempts.c.callback_id == callbacks.c.callback_id)
     & (callback_attempts.c.claim == 1),
 )
-
-
-def queue_up(settings: Settings, urls: Sequence[str], *, first_number: int) -> None:
-    """Write due messages, numbered on from the first."""
-    now_ms = SystemClock().now_ms()
-    store = open_transfer_store(settings)
-    with store.begin() as transaction:
-        transaction.write(
-            Changes(
-                callbacks=[
-                    facts.callback(number, url=url, lane=lane_of(url), due_at=number, expires_at=now_ms + LIFETIME_MS)
-                    for number, url in enumerate(urls, first_number)
-                ]
-            )
-        )
-    store.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,3 +145,16 @@ def test_a_dispatcher_with_one_slot_makes_retries_too_after_first_attempts() -> 
 
     assert plan.shares(due("a", has_fresh=False, has_retries=True))["a"].retries == 1
     assert plan.shares(due("a", has_retries=True))["a"].retries == 0
+
+
+def test_of_ten_thousand_lanes_the_one_nothing_was_heard_of_for_longest_is_forgotten() -> None:
+    lanes = Lanes(128)
+    for _ in range(5):
+        lanes.learn("first", DOWN, NOW)
+        lanes.learn("second", DOWN, NOW)
+    lanes.learn("first", DOWN, NOW)
+    for number in range(9_999):
+        lanes.learn(f"lane-{number}", OK, NOW)
+
+    assert lanes.plan(NOW).shares(due("first")) == {}
+    assert lanes.plan(NOW).shares(due("second"))["second"].fresh == 16

@@ -1,15 +1,17 @@
 """One attempt: a POST over a connection that the address rules allowed, with every wait and every read bounded."""
 
 import asyncio
+import functools
 import ipaddress
 import math
 import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Final, Self
+from typing import ClassVar, Final, Self
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -28,6 +30,11 @@ _READ_BYTES: Final = 2_048
 _EXCERPT_BYTES: Final = 512
 # Sooner than the five seconds after which common servers close an idle connection.
 _KEEP_ALIVE_S: Final = 4.0
+# URLs whose judgement is remembered, 2 KiB each at most: a receiver is posted to again and again.
+_KEPT_URLS: Final = 1_024
+
+# Whether the request that this task sent last went over a connection that had carried another before.
+_is_kept_alive: Final = ContextVar("is_kept_alive", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,7 @@ class HttpSender:
         self._signer = signer
         self._clock = clock
         self._timeout_s = options.timeout_s
+        self._target_of = functools.lru_cache(_KEPT_URLS)(self._judge)
         # Asks name servers without threads, which slow ones would fill.
         self._resolver = resolver or aiohttp.AsyncResolver()
         self._session = aiohttp.ClientSession(
@@ -74,7 +82,7 @@ class HttpSender:
             skip_auto_headers=("accept-encoding",),
             auto_decompress=False,  # an excerpt of what was sent will do, and a bomb stays packed
             trust_env=False,
-            trace_configs=[_reuse_trace()],
+            request_class=_Request,
             response_class=_Response,
         )
 
@@ -91,13 +99,13 @@ class HttpSender:
         The URL is held to the rules of now, which may be stricter than those it was taken in under.
         """
         started_at = self._clock.now_ms()
-        reason = refuse_url(claimed.url, self._rules)
-        if reason is not None:
-            return Attempt(started_at=started_at, duration_ms=0, error=ErrorClass.ADDRESS, detail=reason)
+        target = self._target_of(claimed.url)
+        if isinstance(target, str):
+            return Attempt(started_at=started_at, duration_ms=0, error=ErrorClass.ADDRESS, detail=target)
         timing = asyncio.get_running_loop().time
         began = timing()
         try:
-            heard = await self._post_with_resend(claimed, started_at)
+            heard = await self._post_with_resend(claimed, target, started_at)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Attempt(
                 started_at=started_at,
@@ -115,21 +123,23 @@ class HttpSender:
             excerpt=heard.excerpt,
         )
 
-    async def _post_with_resend(self, claimed: ClaimedCallback, started_at: int) -> "_Heard":
+    def _judge(self, url: str) -> URL | str:
+        """The URL to post to, or why the rules refuse it."""
+        return refuse_url(url, self._rules) or URL(url, encoded=True)
+
+    async def _post_with_resend(self, claimed: ClaimedCallback, target: URL, started_at: int) -> "_Heard":
         timing = asyncio.get_running_loop().time
         give_up_at = timing() + self._timeout_s
-        connection = SimpleNamespace(was_reused=False)
+        _is_kept_alive.set(False)
         try:
-            return await self._post(claimed, started_at, connection, self._timeout_s)
+            return await self._post(claimed, target, started_at, self._timeout_s)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             left_s = give_up_at - timing()
-            if not connection.was_reused or left_s <= 0:
+            if not _is_kept_alive.get() or left_s <= 0:
                 raise
-        return await self._post(claimed, started_at, SimpleNamespace(), left_s)
+        return await self._post(claimed, target, started_at, left_s)
 
-    async def _post(
-        self, claimed: ClaimedCallback, started_at: int, connection: SimpleNamespace, within_s: float
-    ) -> "_Heard":
+    async def _post(self, claimed: ClaimedCallback, target: URL, started_at: int, within_s: float) -> "_Heard":
         headers = self._signer.headers(
             app_id=claimed.app_id,
             webhook_id=claimed.callback_id,
@@ -137,18 +147,30 @@ class HttpSender:
             body=claimed.body,
         )
         async with self._session.post(
-            URL(claimed.url, encoded=True),
+            target,
             data=claimed.body,
             headers=headers,
             allow_redirects=False,
             # Without the threshold, aiohttp rounds up what is longer than 5 s to a whole second of its clock.
             timeout=aiohttp.ClientTimeout(total=within_s, sock_connect=_CONNECT_S, ceil_threshold=math.inf),
-            trace_request_ctx=connection,
         ) as response:
             assert isinstance(response, _Response)  # noqa: S101 (the session makes no other)
             beginning = await _read_what_comes(response)
             excerpt = _excerpt(beginning, response.remote_address)
             return _Heard(response.status, response.headers, response.remote_address, excerpt)
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that tells its task whether its connection has carried another before; a trace would cost more."""
+
+    _has_carried: ClassVar[WeakSet[asyncio.Protocol]] = WeakSet()
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        protocol = conn.protocol
+        if protocol is not None:
+            _is_kept_alive.set(protocol in self._has_carried)
+            self._has_carried.add(protocol)
+        return await super().send(conn)
 
 
 class _Response(aiohttp.ClientResponse):
@@ -202,6 +224,8 @@ def _excerpt(beginning: bytes, remote_address: str | None) -> str | None:
 def _retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
     """Retry-After (RFC 9110, 10.2.3), seconds or a date, as milliseconds from now; None where it says nothing."""
     said = headers.get("retry-after", "").strip()
+    if not said:
+        return None
     if said.isascii() and said.isdigit():
         return int(said[:9]) * 1_000
     try:
@@ -247,15 +271,6 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is not None:
         context.load_verify_locations(ca_file)
     return context
-
-
-def _reuse_trace() -> aiohttp.TraceConfig:
-    async def mark(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.was_reused = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(mark)
-    return trace
 
 
 def _ms(seconds: float) -> int:

@@ -38,6 +38,8 @@ _RECORD_BATCH: Final = 64
 _POLL_S: Final = 1.0
 # The floor under a rest, so that a message that is due but may not be claimed yet makes no busy loop.
 _MIN_REST_S: Final = 0.01
+# How long slots that fall free wait for company: a claim of many messages costs little more than a claim of one.
+_CLAIM_PAUSE_S: Final = 0.01
 _RECLAIM_S: Final = 5.0
 # How old what is told of the work under way may be: younger than any scrape's interval.
 _OBSERVE_S: Final = 1.0
@@ -135,7 +137,9 @@ class Dispatcher:
             claim = await self._claim() if self._lanes.free > 0 else _NOTHING
             for callback in claim.callbacks:
                 self._begin(callback)
-            if not claim.callbacks:
+            if claim.callbacks:
+                await asyncio.sleep(_CLAIM_PAUSE_S)
+            else:
                 await self._rest(claim.next_due_at)
 
     async def _claim(self) -> Claim:

@@ -1,11 +1,9 @@
 """What this dispatcher knows of its lanes, and how it shares its slots out among those that have something due."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-from cachetools import LRUCache
 
 from handoff.domain.lane import Lane, share
 from handoff.domain.retry import Attempt
@@ -23,7 +21,11 @@ _UNKNOWN: Final = Lane()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotPlan:
-    """A snapshot to claim by: `slots` are free, `retry_slots` of them at most for retries."""
+    """What to claim by, once: `slots` are free, `retry_slots` of them at most for retries.
+
+    `in_flight` and `lanes` are looked at, not copied, which many lanes would make dear: while the claim is under way
+    attempts may end and teach about their lanes, and none begins.
+    """
 
     slots: int
     retry_slots: int
@@ -57,7 +59,7 @@ class Lanes:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._lanes: LRUCache[str, Lane] = LRUCache(_REMEMBERED)
+        self._lanes: OrderedDict[str, Lane] = OrderedDict()  # the last one learned about comes last
         self._in_flight: Counter[str] = Counter()
         self._retries = 0
 
@@ -77,8 +79,8 @@ class Lanes:
             slots=self.free,
             retry_slots=max(0, retry_limit - self._retries),
             lone_limit=int(self._slots * _LONE_SHARE),
-            in_flight=dict(self._in_flight),
-            lanes=dict(self._lanes),
+            in_flight=self._in_flight,
+            lanes=self._lanes,
             now_ms=now_ms,
         )
 
@@ -96,4 +98,8 @@ class Lanes:
 
     def learn(self, name: str, attempt: Attempt, now_ms: int) -> None:
         """What the attempt tells about its lane."""
+        # A lane is never absent meanwhile: the store's thread may look at any moment.
         self._lanes[name] = self._lanes.get(name, _UNKNOWN).after(attempt, now_ms)
+        self._lanes.move_to_end(name)
+        if len(self._lanes) > _REMEMBERED:
+            self._lanes.popitem(last=False)
