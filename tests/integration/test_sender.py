@@ -241,6 +241,26 @@ async def test_a_kept_connection_that_died_is_replaced_at_once() -> None:
     assert connections == 2
 
 
+async def test_a_kept_connection_that_dies_in_its_answer_is_no_reason_to_post_again() -> None:
+    requests = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        for answer in (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 2"):
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(CLAIMED.body))
+            requests += 1
+            writer.write(answer)
+            await writer.drain()
+
+    async with talking(talk) as url, sender() as made:
+        await made.send(replace(CLAIMED, url=url))
+        attempted = await made.send(replace(CLAIMED, url=url))
+
+    assert attempted.error is ErrorClass.RESET
+    assert requests == 2
+
+
 async def test_a_resend_gets_only_the_time_that_is_left() -> None:
     requests = 0
     silent = asyncio.Event()
