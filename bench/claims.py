@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from bench.processes import STORES, fresh_store
 from handoff import Settings
-from handoff.bootstrap import open_outbox
+from handoff.dispatching import open_outbox
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.lanes import Lanes
 from handoff.service.ports import Outbox

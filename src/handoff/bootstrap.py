@@ -9,16 +9,23 @@ from functools import lru_cache, partial
 from typing import Final
 
 from fastapi import FastAPI
-from sqlalchemy import Engine
 
 from handoff import __version__
 from handoff.api.app import build_app
 from handoff.api.auth import Authenticator
 from handoff.api.directory_schemas import to_row
 from handoff.api.services import Services
-from handoff.delivery.sender import HttpSender, SenderOptions
-from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
-from handoff.domain.address_policy import AddressRules, refuse_url
+from handoff.delivery.signature import app_secret, show_secret
+from handoff.dispatching import (
+    address_rules,
+    batch_for,
+    dispatching,
+    require_store,
+    signing_secrets,
+    threads,
+    writer_engine,
+)
+from handoff.domain.address_policy import refuse_url
 from handoff.domain.model import AssignRequest
 from handoff.domain.rules import Reassign
 from handoff.metering import metering
@@ -26,26 +33,23 @@ from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
 from handoff.service.directory_file import Entry
-from handoff.service.dispatcher import Dispatcher, DispatchLimits
+from handoff.service.dispatcher import Dispatcher
 from handoff.service.importing import ImportReport, import_entries
-from handoff.service.meter import UNMEASURED, Meter
+from handoff.service.meter import Meter
 from handoff.service.ports import TransferStore
-from handoff.service.retention import Retention, purge_for_ever
 from handoff.service.transfer import Answer, Transfers
 from handoff.service.worker import Worker
-from handoff.settings import Settings, SettingsError
+from handoff.settings import Settings
 from handoff.store.audit import SqlAudit
-from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.directory import SqlDirectory, SqlDirectoryWriter
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
-from handoff.store.outbox import SqlOutbox
-from handoff.store.retention import SqlRetention
-from handoff.store.schema import migrate, require_revision
+from handoff.store.schema import require_revision
 from handoff.store.transfers import SqlTransferStore
-from handoff.store.wakeups import listening, notifying
-from handoff.system import SystemChance, SystemClock, SystemIds
+from handoff.store.upgrade import migrate
+from handoff.store.wakeups import notifying
+from handoff.system import SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
 _URLS_REMEMBERED: Final = 4_096
@@ -71,105 +75,22 @@ def create_app(
     SettingsError.
     """
     chosen = settings or Settings.load()
-    _signing_secrets(chosen)
+    signing_secrets(chosen)
     return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store, metrics_port))
 
 
 def open_transfer_store(settings: Settings) -> TransferStore:
     """The store that the committer writes to: a commit there is on disk."""
     engine = open_writer(settings.database_url, durability="FULL", prepare=settings.database_prepare)
-    return SqlTransferStore(engine, _batch(settings))
-
-
-def open_outbox(settings: Settings) -> SqlOutbox:
-    """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
-    engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
-    return SqlOutbox(engine, _batch(settings))
+    return SqlTransferStore(engine, batch_for(settings))
 
 
 def prepare_store(settings: Settings) -> None:
     """Make the store usable: the embedded one is migrated, PostgreSQL must have been. Raises StoreError."""
-    engine = _writer_engine(settings)
-    try:
-        if is_sqlite(settings.database_url):
-            migrate(engine)
-        else:
-            with translated(), engine.connect() as connection:
-                require_revision(connection)
-    finally:
-        engine.dispose()
-
-
-def address_rules(settings: Settings) -> AddressRules:
-    """The rules for callback URLs and for the addresses behind them."""
-    return AddressRules(
-        allow_loopback=settings.callback_policy == "development",
-        allow_plain_http=settings.allows_plain_http,
-        allow_nets=settings.callback_allow_nets,
-        allow_hosts=tuple(host.lower() for host in settings.callback_allow_hosts),
-        own_port=settings.port,
-    )
-
-
-@asynccontextmanager
-async def dispatching(
-    settings: Settings, *, executor: ThreadPoolExecutor | None = None, meter: Meter = UNMEASURED
-) -> AsyncIterator[Dispatcher]:
-    """A running dispatcher; its store work goes to `executor`, or to a thread of its own."""
-    clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        thread = executor or stack.enter_context(_threads(1, "outbox"))
-        outbox = open_outbox(settings)
-        stack.callback(lambda: thread.submit(outbox.close).result())
-        options = SenderOptions(
-            user_agent=f"Handoff/{__version__}",
-            timeout_s=settings.callback_timeout_seconds,
-            in_flight=settings.callback_in_flight,
-            ca_file=settings.callback_ca_file,
-        )
-        signer = Signer(_signing_secrets(settings))
-        sender = await stack.enter_async_context(HttpSender(address_rules(settings), signer, clock, options))
-        dispatcher = Dispatcher(
-            outbox,
-            sender,
-            executor=thread,
-            clock=clock,
-            ids=SystemIds(),
-            chance=SystemChance(),
-            limits=DispatchLimits(
-                in_flight=settings.callback_in_flight,
-                lease_ms=int(settings.callback_lease_seconds * 1_000),
-                grace_s=settings.grace_seconds / 2,  # the other half is the server's, for requests under way
-            ),
-            meter=meter,
-        )
-        dispatcher.start()
-        stack.push_async_callback(dispatcher.stop)
-        stack.enter_context(_purging(settings, thread))
-        if not is_sqlite(settings.database_url):
-            await stack.enter_async_context(listening(settings.database_url, dispatcher.wake))
-        yield dispatcher
-
-
-@contextmanager
-def _purging(settings: Settings, executor: ThreadPoolExecutor) -> Iterator[None]:
-    with retaining(settings) as retention:
-        purger = asyncio.get_running_loop().create_task(purge_for_ever(retention, executor), name="purger")
-        yield
-        purger.cancel()
-
-
-@contextmanager
-def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over, as the settings say."""
-    store = SqlRetention(_writer_engine(settings))
-    yield Retention(
-        store=store,
-        clock=SystemClock(),
-        delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
-        dead_ms=round(settings.retention_dead_days * _DAY_MS),
-    )
-    store.close()
+    if is_sqlite(settings.database_url):
+        migrate_store(settings)
+    else:
+        require_store(settings)
 
 
 @asynccontextmanager
@@ -178,8 +99,8 @@ async def _running(
 ) -> AsyncIterator[Services]:
     """The service at work. On the way out the committer finishes first, so that its callbacks can still leave."""
     async with AsyncExitStack() as stack:
-        writer = stack.enter_context(_threads(1, "committer"))
-        reader = stack.enter_context(_threads(_READ_THREADS, "reader"))
+        writer = stack.enter_context(threads(1, "committer"))
+        reader = stack.enter_context(threads(_READ_THREADS, "reader"))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(writer, prepare_store, settings)
         meter = await stack.enter_async_context(metering(settings, metrics_port))
@@ -277,25 +198,6 @@ def _services(
     )
 
 
-def _batch(settings: Settings) -> Batch:
-    return SqliteBatch() if is_sqlite(settings.database_url) else PostgresBatch()
-
-
-def _signing_secrets(settings: Settings) -> list[bytes]:
-    if settings.callback_signing == "off":
-        return []
-    try:
-        return [parse_secret(secret.get_secret_value()) for secret in settings.callback_secrets]
-    except ValueError as error:
-        raise SettingsError(f"HANDOFF_CALLBACK_SECRETS: {error}") from None
-
-
-@contextmanager
-def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(count, thread_name_prefix=name) as executor:
-        yield executor
-
-
 def load_directory(settings: Settings, directory: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
     """Bring a directory, of the shape of `handoff import`'s file, into the store that the settings name.
 
@@ -312,7 +214,7 @@ def import_directory(
 ) -> ImportReport:
     """Bring the entries of a directory file into the store. Raises StoreError and DirectoryFileError."""
     prepare_store(settings)
-    writer = SqlDirectoryWriter(_writer_engine(settings))
+    writer = SqlDirectoryWriter(writer_engine(settings))
     try:
         return import_entries(found, to_row, writer, on_progress)
     finally:
@@ -327,7 +229,7 @@ def open_directory(settings: Settings) -> SqlDirectory:
 def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> Callbacks:
     """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
     reader = open_reader(settings.database_url, prepare=settings.database_prepare)
-    return Callbacks(store=SqlCallbacks(reader, _writer_engine(settings)), clock=SystemClock(), wake=wake)
+    return Callbacks(store=SqlCallbacks(reader, writer_engine(settings)), clock=SystemClock(), wake=wake)
 
 
 def open_audit(settings: Settings) -> SqlAudit:
@@ -336,13 +238,13 @@ def open_audit(settings: Settings) -> SqlAudit:
     with translated(), reader.connect() as connection:
         require_revision(connection)
     kept_ms = round(min(settings.retention_delivered_days, settings.retention_dead_days) * _DAY_MS)
-    writer = _writer_engine(settings, is_patient=True)
+    writer = writer_engine(settings, is_patient=True)
     return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms)
 
 
 def migrate_store(settings: Settings) -> tuple[str | None, str]:
     """Bring the store to this version's revision; the revisions before and after. Raises StoreError."""
-    engine = _writer_engine(settings, is_patient=True)
+    engine = writer_engine(settings, is_patient=True)
     try:
         return migrate(engine)
     finally:
@@ -351,8 +253,4 @@ def migrate_store(settings: Settings) -> tuple[str | None, str]:
 
 def app_callback_secrets(settings: Settings, app_id: str) -> list[str]:
     """What an app's receivers verify callbacks with, newest first, as `whsec_…`."""
-    return [show_secret(app_secret(master, app_id)) for master in _signing_secrets(settings)]
-
-
-def _writer_engine(settings: Settings, *, is_patient: bool = False) -> Engine:
-    return open_writer(settings.database_url, prepare=settings.database_prepare, is_patient=is_patient)
+    return [show_secret(app_secret(master, app_id)) for master in signing_secrets(settings)]

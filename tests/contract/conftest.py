@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_audit, open_callbacks, open_outbox, open_transfer_store
+from handoff.bootstrap import open_audit, open_callbacks, open_transfer_store
+from handoff.dispatching import open_outbox
 from handoff.service.callbacks import CallbackStore
 from handoff.service.ports import TransferStore
 from handoff.store.audit import SqlAudit

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from handoff import Settings
-from handoff.bootstrap import open_outbox
+from handoff.dispatching import open_outbox
 from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
 from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, DueLane, LaneShare, Reclaimed, TransferStore
 from handoff.store.engine import open_reader

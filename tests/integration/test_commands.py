@@ -113,6 +113,14 @@ def test_migrate_is_needed_on_postgres_and_named_by_serve(postgres: PostgresServ
     assert (again.exit_code, again.stdout) == (0, f"already at revision {REVISION}\n")
 
 
+def test_a_dispatcher_of_its_own_migrates_no_store(postgres: PostgresServer, sqlite_url: str) -> None:
+    for url in (postgres.create_database(), sqlite_url):
+        refused = handoff("dispatch", url=url)
+
+        assert refused.exit_code == 3
+        assert "run `handoff migrate`" in refused.stderr
+
+
 def test_a_token_is_the_documented_one_signed_with_the_newest_secret(sqlite_url: str) -> None:
     imported(sqlite_url)
 

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from fakes import FakeChance, FakeClock
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_outbox, open_transfer_store
+from handoff.bootstrap import open_transfer_store
+from handoff.dispatching import open_outbox
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan, Reclaimed

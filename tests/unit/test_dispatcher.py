@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_outbox, open_transfer_store
+from handoff.bootstrap import open_transfer_store
+from handoff.dispatching import open_outbox
 from handoff.domain.retry import Attempt
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import (

@@ -7,8 +7,9 @@ from typing import Final, TextIO
 
 import click
 
-from handoff.bootstrap import import_directory, migrate_store, open_audit, prepare_store, retaining
+from handoff.bootstrap import import_directory, migrate_store, open_audit, prepare_store
 from handoff.cli.common import USAGE_ERROR, load_settings, told_in_a_sentence
+from handoff.dispatching import retaining
 from handoff.service.audit import Violation
 from handoff.service.directory_file import entries
 from handoff.service.importing import ImportReport

@@ -1,0 +1,146 @@
+"""The part of the composition root that delivers callbacks.
+
+`handoff dispatch` loads this and not the API, so that a process that only delivers stays small.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Final
+
+from sqlalchemy import Engine
+
+from handoff import __version__
+from handoff.delivery.sender import HttpSender, SenderOptions
+from handoff.delivery.signature import Signer, parse_secret
+from handoff.domain.address_policy import AddressRules
+from handoff.service.dispatcher import Dispatcher, DispatchLimits
+from handoff.service.meter import UNMEASURED, Meter
+from handoff.service.retention import Retention, purge_for_ever
+from handoff.settings import Settings, SettingsError
+from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
+from handoff.store.engine import is_sqlite, open_writer
+from handoff.store.errors import translated
+from handoff.store.outbox import SqlOutbox
+from handoff.store.retention import SqlRetention
+from handoff.store.schema import require_revision
+from handoff.store.wakeups import listening
+from handoff.system import SystemChance, SystemClock, SystemIds
+
+_DAY_MS: Final = 86_400_000
+
+
+@asynccontextmanager
+async def dispatching(
+    settings: Settings, *, executor: ThreadPoolExecutor | None = None, meter: Meter = UNMEASURED
+) -> AsyncIterator[Dispatcher]:
+    """A running dispatcher; its store work goes to `executor`, or to a thread of its own."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        thread = executor or stack.enter_context(threads(1, "outbox"))
+        outbox = open_outbox(settings)
+        stack.callback(lambda: thread.submit(outbox.close).result())
+        options = SenderOptions(
+            user_agent=f"Handoff/{__version__}",
+            timeout_s=settings.callback_timeout_seconds,
+            in_flight=settings.callback_in_flight,
+            ca_file=settings.callback_ca_file,
+        )
+        signer = Signer(signing_secrets(settings))
+        sender = await stack.enter_async_context(HttpSender(address_rules(settings), signer, clock, options))
+        dispatcher = Dispatcher(
+            outbox,
+            sender,
+            executor=thread,
+            clock=clock,
+            ids=SystemIds(),
+            chance=SystemChance(),
+            limits=DispatchLimits(
+                in_flight=settings.callback_in_flight,
+                lease_ms=int(settings.callback_lease_seconds * 1_000),
+                grace_s=settings.grace_seconds / 2,  # the other half is the server's, for requests under way
+            ),
+            meter=meter,
+        )
+        dispatcher.start()
+        stack.push_async_callback(dispatcher.stop)
+        stack.enter_context(_purging(settings, thread))
+        if not is_sqlite(settings.database_url):
+            await stack.enter_async_context(listening(settings.database_url, dispatcher.wake))
+        yield dispatcher
+
+
+@contextmanager
+def _purging(settings: Settings, executor: ThreadPoolExecutor) -> Iterator[None]:
+    with retaining(settings) as retention:
+        purger = asyncio.get_running_loop().create_task(purge_for_ever(retention, executor), name="purger")
+        yield
+        purger.cancel()
+
+
+@contextmanager
+def retaining(settings: Settings) -> Iterator[Retention]:
+    """The purge of callbacks that are over, as the settings say."""
+    store = SqlRetention(writer_engine(settings))
+    yield Retention(
+        store=store,
+        clock=SystemClock(),
+        delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
+        dead_ms=round(settings.retention_dead_days * _DAY_MS),
+    )
+    store.close()
+
+
+def open_outbox(settings: Settings) -> SqlOutbox:
+    """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
+    engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
+    return SqlOutbox(engine, batch_for(settings))
+
+
+def require_store(settings: Settings) -> None:
+    """See to it that the store has this version's tables. Raises StoreError."""
+    engine = writer_engine(settings)
+    try:
+        with translated(), engine.connect() as connection:
+            require_revision(connection)
+    finally:
+        engine.dispose()
+
+
+def address_rules(settings: Settings) -> AddressRules:
+    """The rules for callback URLs and for the addresses behind them."""
+    return AddressRules(
+        allow_loopback=settings.callback_policy == "development",
+        allow_plain_http=settings.allows_plain_http,
+        allow_nets=settings.callback_allow_nets,
+        allow_hosts=tuple(host.lower() for host in settings.callback_allow_hosts),
+        own_port=settings.port,
+    )
+
+
+def batch_for(settings: Settings) -> Batch:
+    """The dialect seam for the store that the settings name."""
+    return SqliteBatch() if is_sqlite(settings.database_url) else PostgresBatch()
+
+
+def signing_secrets(settings: Settings) -> list[bytes]:
+    """The live master secrets, newest first; none where callbacks are not signed. Raises SettingsError."""
+    if settings.callback_signing == "off":
+        return []
+    try:
+        return [parse_secret(secret.get_secret_value()) for secret in settings.callback_secrets]
+    except ValueError as error:
+        raise SettingsError(f"HANDOFF_CALLBACK_SECRETS: {error}") from None
+
+
+@contextmanager
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """So many threads, which end with the block."""
+    with ThreadPoolExecutor(count, thread_name_prefix=name) as executor:
+        yield executor
+
+
+def writer_engine(settings: Settings, *, is_patient: bool = False) -> Engine:
+    """An engine for one thread that writes to the store that the settings name."""
+    return open_writer(settings.database_url, prepare=settings.database_prepare, is_patient=is_patient)
