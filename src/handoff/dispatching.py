@@ -27,6 +27,7 @@ from handoff.store.retention import SqlRetention
 from handoff.store.schema import require_revision
 from handoff.store.wakeups import listening
 from handoff.system import SystemChance, SystemClock, SystemIds
+from handoff.telemetry.logs import Teller
 
 _DAY_MS: Final = 86_400_000
 
@@ -62,6 +63,7 @@ async def dispatching(
                 grace_s=settings.grace_seconds / 2,  # the other half is the server's, for requests under way
             ),
             meter=meter,
+            tell=Teller(clock),
         )
         dispatcher.start()
         stack.push_async_callback(dispatcher.stop)
