@@ -180,6 +180,22 @@ def test_a_message_past_its_time_is_buried_and_not_sent(
     assert (row["state"], row["dead_reason"], row["ended_at"]) == ("dead", "expired", NOW)
 
 
+def test_behind_an_expired_message_all_that_expired_with_it_are_buried(
+    transfers: TransferStore, outbox: SqlOutbox, stored: Settings
+) -> None:
+    write(transfers, *range(1, 41), expires_at=NOW)
+    write(transfers, 41)
+    write(transfers, 42, lane="http://elsewhere:80", expires_at=NOW)
+    shares = {facts.CALLBACK.lane: LaneShare(fresh=1, retries=0)}
+
+    found = outbox.claim(facts.Fixed(shares), now_ms=NOW, lease_ms=LEASE_MS, lease_token="one")
+    after = outbox.claim(facts.Fixed(shares), now_ms=NOW, lease_ms=LEASE_MS, lease_token="two")
+
+    assert (found.callbacks, found.expired) == ([], 40)
+    assert [callback.callback_id for callback in after.callbacks] == ["msg_41"]
+    assert Counter(row["state"] for row in rows(stored)) == {"dead": 40, "sending": 1, "pending": 1}
+
+
 def test_a_message_whose_claims_end_without_an_attempt_five_times_is_poison(
     transfers: TransferStore, outbox: SqlOutbox, stored: Settings
 ) -> None:

@@ -100,11 +100,19 @@ def stored(sqlite_url: str) -> Settings:
     return settings
 
 
-def write(settings: Settings, count: int) -> None:
+def write(settings: Settings, count: int, *, first: int = 1, lives_ms: int = facts.HOUR_MS) -> None:
+    """Due messages, in their order; they expire `lives_ms` from now."""
     store = open_transfer_store(settings)
-    due = {"due_at": 0, "expires_at": SystemClock().now_ms() + facts.HOUR_MS}
+    expires_at = SystemClock().now_ms() + lives_ms
     with store.begin() as transaction:
-        transaction.write(Changes(callbacks=[facts.callback(number, **due) for number in range(1, count + 1)]))
+        transaction.write(
+            Changes(
+                callbacks=[
+                    facts.callback(number, due_at=number, expires_at=expires_at)
+                    for number in range(first, first + count)
+                ]
+            )
+        )
     store.close()
 
 
@@ -186,6 +194,18 @@ async def test_a_result_that_cannot_be_written_holds_up_no_other(stored: Setting
         await eventually(lambda: states(stored).count("delivered") == 5)
 
     assert states(stored)[2] == "sending"
+
+
+async def test_messages_that_expired_while_their_receiver_was_gone_hold_up_no_live_one(stored: Settings) -> None:
+    write(stored, 5_000, lives_ms=-1)
+    write(stored, 1, first=5_001)
+    sender = RecordingSender()
+
+    async with dispatching(open_outbox(stored), sender), asyncio.timeout(20):
+        await eventually(lambda: "delivered" in states(stored))
+
+    assert len(sender.sent) == 1
+    assert states(stored).count("dead") == 5_000
 
 
 async def test_a_mistake_in_an_attempt_ends_that_attempt_only(

@@ -140,7 +140,7 @@ class Dispatcher:
             claim = await self._claim() if self._lanes.free > 0 else _NOTHING
             for callback in claim.callbacks:
                 self._begin(callback)
-            if claim.callbacks:
+            if claim.callbacks or claim.expired:
                 await asyncio.sleep(_CLAIM_PAUSE_S)
             else:
                 await self._rest(claim.next_due_at)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     and_,
@@ -18,14 +17,15 @@ from sqlalchemy import (
 )
 
 from handoff.domain.retry import MAX_CLAIMS_WITHOUT_ATTEMPT, Again, Dead, DeadReason, Delivered, Verdict
-from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan, Reclaimed
+from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan, LaneShare, Reclaimed
 from handoff.store.batch import Batch, Row
 from handoff.store.due import DueRow, LaneScan, claim_rows
 from handoff.store.engine import ThreadConnection
 from handoff.store.tables import callback_attempts, callbacks
 
-# A claim buries what has expired in passing, this many at a time.
+# Lapsed leases that are returned, and expired messages that are buried, in one transaction at most.
 _RECLAIM_LIMIT: Final = 1_000
+_BURY_LIMIT: Final = 1_000
 
 _is_this: Final = and_(
     callbacks.c.account_id == bindparam("this_account"), callbacks.c.callback_id == bindparam("this_callback")
@@ -67,19 +67,6 @@ _mark_failed: Final = (
         ended_at=bindparam("ended"),
     )
 )
-
-
-def _bury(reason: DeadReason, where: ColumnElement[bool]) -> Any:  # noqa: ANN401 (an Update whose type says nothing)
-    return (
-        update(callbacks)
-        .where(where)
-        .values(
-            state="dead", dead_reason=reason.value, lease_token=None, lease_until=None, ended_at=bindparam("buried_at")
-        )
-    )
-
-
-_bury_expired: Final = _bury(DeadReason.EXPIRED, _is_this)
 
 _release: Final = (
     update(callbacks)
@@ -123,20 +110,29 @@ class SqlOutbox:
             lanes = self._lanes.scan(connection, now_ms)
             due = claim_rows(connection, plan.shares(lanes.due), now_ms) if lanes.due else ()
             live = [row for row in due if row.expires_at > now_ms]
-            expired = [row for row in due if row.expires_at <= now_ms]
             if live:
                 self._batch.change(
                     connection, callbacks, [_leased(row, lease_token, now_ms + lease_ms) for row in live]
                 )
-            if expired:
-                connection.execute(
-                    _bury_expired, [_this(row.account_id, row.callback_id) | {"buried_at": now_ms} for row in expired]
-                )
+            expired = self._bury(connection, due, now_ms) if len(live) < len(due) else 0
         return Claim(
-            callbacks=[_claimed(row, lease_token) for row in live],
-            next_due_at=lanes.next_due_at,
-            expired=len(expired),
+            callbacks=[_claimed(row, lease_token) for row in live], next_due_at=lanes.next_due_at, expired=expired
         )
+
+    def _bury(self, connection: Connection, due: Sequence[DueRow], now_ms: int) -> int:
+        """Bury what has expired at the head of these messages' lanes: behind one there are often many. How many."""
+        kinds = {(row.lane, bool(row.is_retry)) for row in due if row.expires_at <= now_ms}
+        most = max(1, _BURY_LIMIT // len(kinds))
+        heads = {
+            lane: LaneShare(
+                fresh=most if (lane, False) in kinds else 0,
+                retries=most if (lane, True) in kinds else 0,
+            )
+            for lane, _ in kinds
+        }
+        expired = [row for row in claim_rows(connection, heads, now_ms) if row.expires_at <= now_ms]
+        self._batch.change(connection, callbacks, [_expired(row, now_ms) for row in expired])
+        return len(expired)
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
         """Write the attempts and what follows from them."""
@@ -181,6 +177,16 @@ def _leased(row: DueRow, token: str, until: int) -> Row:
         "claims": row.claims + 1,
         "lease_token": token,
         "lease_until": until,
+    }
+
+
+def _expired(row: DueRow, now_ms: int) -> Row:
+    return {
+        "account_id": row.account_id,
+        "callback_id": row.callback_id,
+        "state": "dead",
+        "dead_reason": DeadReason.EXPIRED.value,
+        "ended_at": now_ms,
     }
 
 
