@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from handoff import __version__
 from handoff.api.app import build_app
 from handoff.api.auth import Authenticator
-from handoff.api.directory_schemas import to_row
+from handoff.api.directory_schemas import Stamp, to_row
 from handoff.api.services import Services
 from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
@@ -312,9 +312,15 @@ def import_directory(
 ) -> ImportReport:
     """Bring the entries of a directory file into the store. Raises StoreError and DirectoryFileError."""
     prepare_store(settings)
+    clock = SystemClock()
+    fresh = SystemIds()
+
+    def stamped(entry: Entry) -> Mapping[str, object]:
+        return to_row(entry, Stamp(fresh.fresh(), clock.now_ms()))
+
     writer = SqlDirectoryWriter(_writer_engine(settings))
     try:
-        return import_entries(found, to_row, writer, on_progress)
+        return import_entries(found, stamped, writer, on_progress)
     finally:
         writer.close()
 

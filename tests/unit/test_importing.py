@@ -154,9 +154,12 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def agent_row(entry: Entry) -> Row:
-    named = {"account_id": "acc", "agent_id": f"a-{entry.line}", "org_id": "o-1", "user_id": "u-1", "custom_id": None}
     return {
-        **named,
+        "account_id": "acc",
+        "agent_id": f"a-{entry.line}",
+        "org_id": "o-1",
+        "user_id": f"u-{entry.line}",
+        "custom_id": None,
         **dict.fromkeys(("first_name", "last_name", "email_id"), ""),
         "status": "AVAILABLE",
         "max_sessions": entry.value,

@@ -1,6 +1,7 @@
 """The rows of a directory file, in the vendor's spelling, and the table rows they become."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from handoff.api.auth import HMAC_ALGORITHMS, is_public_key
 from handoff.api.parameters import sentence_of
 from handoff.api.schemas import Id
+from handoff.domain import ids
 from handoff.service.directory_file import Entry
 from handoff.service.importing import RowError
 
@@ -20,9 +22,18 @@ class _Entry(BaseModel):
 
     account_id: Id = Field(alias="accountId")
 
-    def row(self) -> dict[str, Any]:
+    def row(self, stamp: "Stamp") -> dict[str, Any]:
         """The entry as a row of its table."""
+        del stamp
         return self.model_dump()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a row that is new gets: an id that grows with time (UUIDv7), and when it came (epoch ms)."""
+
+    fresh_id: str
+    now_ms: int
 
 
 class AppEntry(_Entry):
@@ -60,8 +71,9 @@ class AppEntry(_Entry):
                 raise ValueError("a public key belongs into publicKeys, never into secrets")
         return self
 
-    def row(self) -> dict[str, Any]:
+    def row(self, stamp: Stamp) -> dict[str, Any]:
         """The entry as a row of its table."""
+        del stamp
         return self.model_dump(exclude={"require_jti"})
 
 
@@ -86,6 +98,10 @@ class AgentEntry(_Entry):
     max_sessions: int = Field(alias="maxChatSupport", ge=0, le=10_000)
     status: Literal["AVAILABLE", "AWAY", "BUSY", "OFFLINE"] | None = Field(None, alias="onlineStatusType")
 
+    def row(self, stamp: Stamp) -> dict[str, Any]:
+        """The entry as a row of its table."""
+        return {**self.model_dump(), "created_at": stamp.now_ms, "updated_at": stamp.now_ms}
+
 
 class QueueEntry(_Entry):
     """A queue of an org."""
@@ -93,6 +109,10 @@ class QueueEntry(_Entry):
     queue_id: Id = Field(alias="id")
     org_id: Id = Field(alias="orgId")
     name: str = ""
+
+    def row(self, stamp: Stamp) -> dict[str, Any]:
+        """The entry as a row of its table."""
+        return {**self.model_dump(), "created_at": stamp.now_ms, "updated_at": stamp.now_ms}
 
 
 class SessionEntry(_Entry):
@@ -102,9 +122,15 @@ class SessionEntry(_Entry):
     stream_id: Id = Field(alias="streamId")
     org_id: Id = Field(alias="orgId")
 
-    def row(self) -> dict[str, Any]:
+    def row(self, stamp: Stamp) -> dict[str, Any]:
         """The entry as a row of its table: with the bot, nothing having happened yet."""
-        return {**self.model_dump(), "state": "bot", "version": 0}
+        return {
+            **self.model_dump(),
+            "state": "bot",
+            "version": 0,
+            "conversation_id": ids.conversation_id(stamp.fresh_id),
+            "opened_at": stamp.now_ms,
+        }
 
 
 SECTIONS: Final[Mapping[str, type[_Entry]]] = {
@@ -116,12 +142,12 @@ SECTIONS: Final[Mapping[str, type[_Entry]]] = {
 }
 
 
-def to_row(entry: Entry) -> Mapping[str, Any]:
-    """The table row of one entry of a directory file. Raises RowError that says what to mend."""
+def to_row(entry: Entry, stamp: Stamp) -> Mapping[str, Any]:
+    """The table row of one entry of a directory file, stamped if new. Raises RowError that says what to mend."""
     schema = SECTIONS.get(entry.section)
     if schema is None:
         raise RowError(f"no such section; there are {', '.join(SECTIONS)}")
     try:
-        return schema.model_validate(entry.value).row()
+        return schema.model_validate(entry.value).row(stamp)
     except ValidationError as error:
         raise RowError(sentence_of(error)) from None

@@ -20,6 +20,14 @@ def transfer_id(fresh: str) -> str:
     return f"tr_{fresh}"
 
 
+def conversation_id(fresh: str) -> str:
+    """The id of a conversation in the vendor's shape, `c-` and a UUID short of its first digit; it grows with time.
+
+    A UUIDv7's first digit is 0 until the year 2527.
+    """
+    return f"c-{fresh[1:]}"
+
+
 def callback_id(transfer: str, copy_for_url: str | None = None) -> str:
     """The id of the one callback of a transfer, `msg_` and the transfer's UUID.
 

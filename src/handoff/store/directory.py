@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, Engine, Select, Table, and_, bindparam, case, func, literal, null, select
+from sqlalchemy import Engine, Select, Table, and_, bindparam, case, func, literal, null, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 
@@ -15,7 +15,9 @@ from handoff.store.schema import require_revision
 
 # What an import never touches in a row that is there already: who holds what is changed by transfers alone.
 _KEPT: Final[Mapping[str, frozenset[str]]] = {
-    "sessions": frozenset({"state", "version"}),
+    "agents": frozenset({"created_at"}),
+    "queues": frozenset({"created_at"}),
+    "sessions": frozenset({"state", "version", "conversation_id", "opened_at"}),
 }
 
 
@@ -60,22 +62,22 @@ class SqlDirectoryWriter:
         self._engine = engine
 
     def upsert(self, section: str, rows: Sequence[Row]) -> None:
-        """Insert the rows of one table, or renew what they say of rows that are there.
+        """Insert the rows of one table, all with the same columns, or renew what they say of rows that are there.
 
         An agent's status of None keeps the stored one. Raises Unwritable where the store refuses a row.
         """
         table = tables.metadata.tables[section]
         with translated(), self._engine.begin() as connection:
-            connection.execute(_upsert(connection.dialect.name, table), list(rows))
+            connection.execute(_upsert(connection.dialect.name, table, tuple(rows[0])), list(rows))
 
     def close(self) -> None:
         """Let go of the connection."""
         self._engine.dispose()
 
 
-def _upsert(dialect_name: str, table: Table) -> Any:  # noqa: ANN401 (two dialects' Insert)
+def _upsert(dialect_name: str, table: Table, names: Sequence[str]) -> Any:  # noqa: ANN401 (two dialects' Insert)
     insert = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
-    given = {column.name: bindparam(column.name, type_=column.type) for column in table.c if _is_imported(column)}
+    given = {name: bindparam(name, type_=table.c[name].type) for name in names}
     inserted: dict[str, Any] = dict(given)
     renewed: dict[str, Any] = {
         name: value
@@ -87,10 +89,6 @@ def _upsert(dialect_name: str, table: Table) -> Any:  # noqa: ANN401 (two dialec
         renewed["status"] = func.coalesce(given["status"], table.c.status)
         renewed["status_expires_at"] = case((given["status"].is_(None), table.c.status_expires_at), else_=null())
     return insert(table).values(inserted).on_conflict_do_update(index_elements=list(table.primary_key), set_=renewed)
-
-
-def _is_imported(column: Column[Any]) -> bool:
-    return column.name not in {"active_sessions", "status_expires_at", "holder_id", "transfer_id"}
 
 
 def _app(row: RowMapping) -> App:

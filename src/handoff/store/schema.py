@@ -11,7 +11,7 @@ from handoff.service.ports import StoreError
 from handoff.store.errors import translated
 
 # The newest file of `migrations/versions`; a test holds the two together.
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 
 # Any constant will do, so long as no other program on the same server uses it for its advisory locks.
 _MIGRATION_LOCK: Final = 4_851_001

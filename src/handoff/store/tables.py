@@ -74,11 +74,42 @@ agents = Table(
     Column("status_expires_at", BigInteger, nullable=True),
     Column("max_sessions", Integer, nullable=False),
     Column("active_sessions", Integer, nullable=False, server_default="0"),
+    # what the vendor's documents call an agent's, is kept as it was sent and has no meaning here
+    Column("profile", JSON, nullable=False, server_default="{}"),
+    Column("created_at", BigInteger, nullable=False, server_default="0"),
+    Column("updated_at", BigInteger, nullable=False, server_default="0"),
+    # since when the agent has last been anything but OFFLINE
+    Column("last_online_at", BigInteger, nullable=True),
     PrimaryKeyConstraint("account_id", "agent_id"),
     CheckConstraint("status IN ('AVAILABLE', 'AWAY', 'BUSY', 'OFFLINE')", name="status"),
     CheckConstraint("max_sessions >= 0", name="max_sessions"),
     CheckConstraint("active_sessions >= 0", name="active_sessions"),
+    Index("agents_user", "account_id", "org_id", "user_id", unique=True),
+    Index("agents_org", "account_id", "org_id", "agent_id"),
+    Index("agents_custom_id", "account_id", "custom_id"),
     **_ROOMY,
+)
+
+agents_email = Index(
+    "agents_email",
+    agents.c.account_id,
+    agents.c.org_id,
+    agents.c.email_id,
+    unique=True,
+    sqlite_where=agents.c.email_id != "",
+    postgresql_where=agents.c.email_id != "",
+)
+
+# Skills have no table: they are the ids that agents name.
+agent_skills = Table(
+    "agent_skills",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("skill_id", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "agent_id", "skill_id"),
+    Index("agent_skills_skill", "account_id", "skill_id"),
+    **_DENSE,
 )
 
 queues = Table(
@@ -88,7 +119,23 @@ queues = Table(
     Column("queue_id", Text, nullable=False),
     Column("org_id", Text, nullable=False),
     Column("name", Text, nullable=False),
+    Column("profile", JSON, nullable=False, server_default="{}"),
+    Column("created_at", BigInteger, nullable=False, server_default="0"),
+    Column("updated_at", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("account_id", "queue_id"),
+    Index("queues_org", "account_id", "org_id", "queue_id"),
+    **_DENSE,
+)
+
+queue_agents = Table(
+    "queue_agents",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("queue_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("is_preferred", Boolean, nullable=False),
+    PrimaryKeyConstraint("account_id", "queue_id", "agent_id"),
+    Index("queue_agents_agent", "account_id", "agent_id"),
     **_DENSE,
 )
 
@@ -102,12 +149,28 @@ sessions = Table(
     Column("state", Text, nullable=False),
     Column("holder_id", Text, nullable=True),
     Column("version", BigInteger, nullable=False),
-    # the transfer by which the present holder got the session
+    # the transfer by which the present holder got the session; of one that is closed, the one that closed it
     Column("transfer_id", Text, nullable=True),
+    # the same conversation by the vendor's other id; it grows with time
+    Column("conversation_id", Text, nullable=False),
+    Column("source", Text, nullable=True),
+    Column("language", Text, nullable=True),
+    Column("profile", JSON, nullable=True),
+    Column("opened_at", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("account_id", "session_id"),
     CheckConstraint("state IN ('bot', 'queue', 'agent', 'closed')", name="state"),
     CheckConstraint("(holder_id IS NOT NULL) = (state IN ('queue', 'agent'))", name="holder"),
+    Index("sessions_conversation", "account_id", "conversation_id", unique=True),
     **_ROOMY,
+)
+
+sessions_held = Index(
+    "sessions_held",
+    sessions.c.account_id,
+    sessions.c.holder_id,
+    sessions.c.conversation_id,
+    sqlite_where=sessions.c.holder_id.is_not(None),
+    postgresql_where=sessions.c.holder_id.is_not(None),
 )
 
 transfers = Table(
@@ -119,6 +182,7 @@ transfers = Table(
     Column("stream_id", Text, nullable=False),
     Column("org_id", Text, nullable=False),
     Column("session_id", Text, nullable=False),
+    # agent or queue; bot for a release, closed for a close, both with the empty id
     Column("target_kind", Text, nullable=False),
     Column("target_id", Text, nullable=False),
     Column("expected_agent_id", Text, nullable=True),
@@ -131,7 +195,11 @@ transfers = Table(
     Column("callback_url", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("body", Text, nullable=False),
+    # the targets that were named before this one and could not be taken: [[kind, id, code], …]
+    Column("passed_over", JSON(none_as_null=True), nullable=True),
     PrimaryKeyConstraint("account_id", "transfer_id"),
+    # Session ids of the vendor's begin with their time, so this one grows at its end too.
+    Index("transfers_session", "account_id", "session_id", "transfer_id"),
     **_DENSE,
 )
 
@@ -199,6 +267,36 @@ callbacks_dead = Index(
     callbacks.c.callback_id,
     sqlite_where=callbacks.c.state == "dead",
     postgresql_where=callbacks.c.state == "dead",
+)
+
+# The last position given out in each account's feed. The row is locked from there to the commit: that is what
+# makes positions follow the order of commits, without gaps, however many processes write.
+event_heads = Table(
+    "event_heads",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id"),
+    **_ROOMY,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    # counted from 1 within the account, in the order of commits
+    Column("position", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("org_id", Text, nullable=False),
+    # the stream of a session's event; of an agent's, none
+    Column("stream_id", Text, nullable=True),
+    # the agent concerned, and the one who had the session before
+    Column("agent_id", Text, nullable=True),
+    Column("previous_agent_id", Text, nullable=True),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "position"),
+    **_DENSE,
 )
 
 callback_attempts = Table(
