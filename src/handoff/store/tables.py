@@ -195,8 +195,8 @@ transfers = Table(
     Column("callback_url", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("body", Text, nullable=False),
-    # the targets that were named before this one and could not be taken: [[kind, id, code], …]
-    Column("passed_over", JSON(none_as_null=True), nullable=True),
+    # other targets that were named and could not be taken, as JSON: [[kind, id, code], …]
+    Column("passed_over", Text, nullable=True),
     PrimaryKeyConstraint("account_id", "transfer_id"),
     # Session ids of the vendor's begin with their time, so this one grows at its end too.
     Index("transfers_session", "account_id", "session_id", "transfer_id"),

@@ -1,5 +1,6 @@
 """The committer's store: one connection of one thread, one transaction per batch."""
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from handoff.domain.model import (
     AgentStatus,
     Callback,
     KeyUse,
+    PassedOver,
     Queue,
     QueueKey,
     Session,
@@ -111,6 +113,7 @@ def _session(row: RowMapping) -> Session:
     return Session(
         account_id=row["account_id"],
         session_id=row["session_id"],
+        conversation_id=row["conversation_id"],
         stream_id=row["stream_id"],
         org_id=row["org_id"],
         state=SessionState(row["state"]),
@@ -156,7 +159,16 @@ def transfer_of(row: RowMapping) -> Transfer:
         callback_url=row["callback_url"],
         request_id=row["request_id"],
         body=row["body"].encode(),
+        passed_over=_passed_over(row["passed_over"]) if row["passed_over"] else (),
     )
+
+
+def _passed_over(text: str) -> tuple[PassedOver, ...]:
+    return tuple(PassedOver(Target(TargetKind(kind), target_id), code) for kind, target_id, code in json.loads(text))
+
+
+def _passed_over_text(passed_over: Sequence[PassedOver]) -> str:
+    return json.dumps([(one.target.kind.value, one.target.id, one.code) for one in passed_over])
 
 
 def _session_row(session: Session) -> Row:
@@ -198,6 +210,7 @@ def _transfer_row(transfer: Transfer) -> Row:
         "callback_url": transfer.callback_url,
         "request_id": transfer.request_id,
         "body": transfer.body.decode(),
+        "passed_over": _passed_over_text(transfer.passed_over) if transfer.passed_over else None,
     }
 
 

@@ -23,7 +23,7 @@ def upgrade() -> None:
     _extend_agents()
     _extend_queues()
     _extend_sessions()
-    op.add_column("transfers", sa.Column("passed_over", sa.JSON(), nullable=True))
+    op.add_column("transfers", sa.Column("passed_over", sa.Text(), nullable=True))
     op.create_index("transfers_session", "transfers", ["account_id", "session_id", "transfer_id"])
     _create_feed()
 
