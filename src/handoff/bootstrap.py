@@ -2,11 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import lru_cache, partial
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -19,7 +19,6 @@ from handoff.api.services import Services
 from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
 from handoff.domain.address_policy import AddressRules, refuse_url
-from handoff.domain.model import AssignRequest
 from handoff.domain.rules import Reassign
 from handoff.metering import metering
 from handoff.service.callbacks import Callbacks
@@ -29,9 +28,10 @@ from handoff.service.directory_file import Entry
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.importing import ImportReport, import_entries
 from handoff.service.meter import UNMEASURED, Meter
+from handoff.service.outcomes import Answer, Moved, Request, Settled
 from handoff.service.ports import TransferStore
 from handoff.service.retention import Retention, purge_for_ever
-from handoff.service.transfer import Answer, Transfers
+from handoff.service.transfer import Transfers
 from handoff.service.worker import Worker
 from handoff.settings import Settings, SettingsError
 from handoff.store.audit import SqlAudit
@@ -47,6 +47,10 @@ from handoff.store.transfers import SqlTransferStore
 from handoff.store.wakeups import listening, notifying
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
+
+if TYPE_CHECKING:
+    from handoff.domain.lifecycle import Opened
+    from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
 
 _URLS_REMEMBERED: Final = 4_096
 _READ_THREADS: Final = 2
@@ -218,13 +222,13 @@ def _committer(
     writer: ThreadPoolExecutor,
     wake: Callable[[], None],
     meter: Meter,
-) -> Iterator[Committer[AssignRequest, Answer]]:
+) -> Iterator[Committer[Request, Settled]]:
     store = open_transfers(settings)
     transfers = Transfers(
         store, clock=SystemClock(), ids=SystemIds(), reassign=Reassign(settings.reassign), meter=meter
     )
     yield Committer(
-        transfers.assign,
+        transfers.settle,
         executor=writer,
         queue_limit=settings.queue_limit,
         batch_limit=settings.batch_limit,
@@ -246,7 +250,7 @@ def _directory(settings: Settings, reader: ThreadPoolExecutor, stack: AsyncExitS
 
 def _services(
     settings: Settings,
-    committer: Committer[AssignRequest, Answer],
+    committer: Committer[Request, Settled],
     dispatcher: Dispatcher | None,
     directory: Directory,
     callbacks: Callbacks,
@@ -261,7 +265,10 @@ def _services(
         return checks
 
     return Services(
-        assign=committer.submit,
+        # One committer takes every kind of request; what each kind comes to, `Ledger.settle` tells.
+        assign=cast("Callable[[AssignRequest], Awaitable[Answer]]", committer.submit),
+        open_session=cast("Callable[[OpenRequest], Awaitable[Opened]]", committer.submit),
+        move_session=cast("Callable[[MoveRequest], Awaitable[Moved]]", committer.submit),
         authenticator=Authenticator(
             directory, SystemClock(), trust_s=settings.token_cache_seconds / 2, leeway_s=settings.token_leeway_seconds
         ),

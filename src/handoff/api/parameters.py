@@ -17,7 +17,11 @@ MAX_BODY_BYTES: Final = 64 * 1024
 _LENGTH_DIGITS: Final = 12
 _BODY_S: Final = 10.0
 
-_NAMES: Final = {field.alias: name for name, field in AssignParameters.model_fields.items()}
+# A list has no place in a query string.
+_BODY_ONLY: Final = "fallback"
+_NAMES: Final = {
+    field.alias or name: name for name, field in AssignParameters.model_fields.items() if name != _BODY_ONLY
+}
 _SENTENCES: Final = {
     "string_pattern_mismatch": "1 to 128 of A-Z a-z 0-9 _ -, a letter or digit first",
     "string_type": "must be a string",
@@ -83,17 +87,23 @@ def _require_json(request: Request) -> None:
 
 
 def _with_query(parameters: AssignParameters, request: Request) -> AssignParameters:
-    values: dict[str, Any] = {}
+    if _BODY_ONLY in request.query_params:
+        raise Refuse(Refusal.INVALID_REQUEST, f"{_BODY_ONLY}: send it in the JSON body.")
+    values: dict[str, Any] = {_BODY_ONLY: [one.model_dump(by_alias=True) for one in parameters.fallback]}
     for alias, name in _NAMES.items():
-        said = set(request.query_params.getlist(alias or name))
+        said = set(request.query_params.getlist(alias))
         in_body = getattr(parameters, name)
         if in_body is not None:
-            said.add(in_body)
+            said.add(_as_in_a_query(in_body))
         if len(said) > 1:
             raise Refuse(Refusal.CONFLICTING_PARAMETERS, f"{alias}: sent with more than one value.")
         if said:
-            values[alias or name] = said.pop()
+            values[alias] = said.pop()
     return AssignParameters.model_validate(values)
+
+
+def _as_in_a_query(value: str | bool) -> str:  # noqa: FBT001 (a value of JSON)
+    return value if isinstance(value, str) else str(value).lower()
 
 
 def sentence_of(error: ValidationError) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 from fastapi import Request
 
 from handoff.api.auth import Authenticator
-from handoff.domain.model import AssignRequest
+from handoff.domain.lifecycle import Opened
+from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
 from handoff.service.callbacks import Callbacks
 from handoff.service.directory import Directory
 from handoff.service.meter import Meter
+from handoff.service.outcomes import Answer, Moved
 from handoff.service.ports import Ids
-from handoff.service.transfer import Answer
 from handoff.service.worker import Worker
 
 
@@ -21,13 +22,16 @@ from handoff.service.worker import Worker
 class Services:
     """The running service as its routes see it.
 
-    `assign` waits for the request's transaction; it raises Overloaded, IdempotencyKeyReused or StoreError.
+    `assign`, `open_session` and `move_session` wait for the request's transaction. Each raises Overloaded and
+    StoreError; the first also IdempotencyKeyReused, the others SessionRefused.
     `refuse_callback_url` tells why a URL is not allowed, or None. `check_ready` gives each part's state: None
     where it is well, else a sentence. `reader` and `writer` run the work of the other routes on the store. `tell` logs
     an event with its fields at INFO.
     """
 
     assign: Callable[[AssignRequest], Awaitable[Answer]]
+    open_session: Callable[[OpenRequest], Awaitable[Opened]]
+    move_session: Callable[[MoveRequest], Awaitable[Moved]]
     authenticator: Authenticator
     directory: Directory
     callbacks: Callbacks

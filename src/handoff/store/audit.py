@@ -41,7 +41,7 @@ _CHECKS: Final = (
         """SELECT t.account_id, t.transfer_id, 'has no callback'
         FROM transfers t
         LEFT JOIN callbacks c ON c.account_id = t.account_id AND c.callback_id = 'msg_' || substr(t.transfer_id, 4)
-        WHERE c.callback_id IS NULL AND t.completed_at >= :kept_since""",
+        WHERE c.callback_id IS NULL AND t.target_kind IN ('agent', 'queue') AND t.completed_at >= :kept_since""",
     ),
     (
         "I5",
