@@ -18,6 +18,18 @@ from rigs import sample
 from rigs.api import Api, serving, to_agent, to_queue
 from rigs.sample import AGENT, QUEUE
 
+OF_OTHER_CALLS = {
+    Refusal.CALLBACK_NOT_FOUND,
+    Refusal.CALLBACK_IN_FLIGHT,
+    Refusal.CALLBACK_ENDED,
+    Refusal.SESSION_ID_TAKEN,
+    Refusal.CONVERSATION_NOT_FOUND,
+    Refusal.TRANSFER_NOT_FOUND,
+    Refusal.AGENT_EXISTS,
+    Refusal.AGENT_HOLDS_SESSIONS,
+    Refusal.QUEUE_EXISTS,
+    Refusal.EVENTS_GONE,
+}
 PROBLEM = "application/problem+json"
 OPERATION = "/agentassist/api/v1/public/{streamId}/assign-conversation"
 
@@ -69,8 +81,7 @@ def test_every_refusal_stands_under_its_status_with_an_example_and_nothing_else_
         for code, example in response["content"][PROBLEM]["examples"].items()
     }
 
-    others = {Refusal.CALLBACK_NOT_FOUND, Refusal.CALLBACK_IN_FLIGHT, Refusal.CALLBACK_ENDED}
-    assert set(examples) == {(refusal.status, refusal.code) for refusal in set(Refusal) - others}
+    assert set(examples) == {(refusal.status, refusal.code) for refusal in set(Refusal) - OF_OTHER_CALLS}
     for (status, code), value in examples.items():
         assert (value["status"], value["code"], value["errors"][0]["code"]) == (status, code, status)
 

@@ -25,6 +25,7 @@ OUTCOME_HEADERS: Final = {
     "X-Transfer-Id": {"description": "The recorded outcome.", "schema": {"type": "string"}},
     "ETag": {"description": "The session's version.", "schema": {"type": "string"}, "example": '"1"'},
 }
+DRY_RUN_HEADER: Final = {"X-Dry-Run": {"description": "Of a dry run: `true`.", "schema": {"type": "string"}}}
 # What every call that has a body may be refused for.
 BODY_REFUSALS: Final = (Refusal.REQUEST_TIMEOUT, Refusal.BODY_TOO_LARGE, Refusal.UNSUPPORTED_MEDIA_TYPE)
 
