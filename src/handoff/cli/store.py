@@ -7,11 +7,12 @@ from typing import Final, TextIO
 
 import click
 
-from handoff.bootstrap import import_directory, migrate_store, open_audit, prepare_store, retaining
 from handoff.cli.common import USAGE_ERROR, load_settings, told_in_a_sentence
+from handoff.directory import import_directory
 from handoff.service.audit import Violation
 from handoff.service.directory_file import entries
 from handoff.service.importing import ImportReport
+from handoff.stores import migrate_store, open_audit, prepare_store, retaining
 
 # More lines than this are told as a number: a file of the wrong shape is wrong in every line.
 _ERRORS_SHOWN: Final = 20
