@@ -5,7 +5,7 @@ import time
 import click
 import jwt
 
-from handoff.api.auth import HMAC_ALGORITHMS
+from handoff.api.keys import HMAC_ALGORITHMS
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.settings import Settings, SettingsError
 from handoff.signing import app_callback_secrets
