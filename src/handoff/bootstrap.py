@@ -2,49 +2,38 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, cast
 
 from fastapi import FastAPI
-from sqlalchemy import Engine
 
 from handoff import __version__
 from handoff.api.app import build_app
 from handoff.api.auth import Authenticator
-from handoff.api.directory_schemas import Stamp, to_row
 from handoff.api.services import Services
 from handoff.delivery.sender import HttpSender, SenderOptions
-from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
+from handoff.delivery.signature import Signer
 from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.rules import Reassign
 from handoff.metering import metering
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
-from handoff.service.directory_file import Entry
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
-from handoff.service.importing import ImportReport, import_entries
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.outcomes import Answer, Moved, Request, Settled
 from handoff.service.ports import TransferStore
-from handoff.service.retention import Retention, purge_for_ever
+from handoff.service.retention import purge_for_ever
 from handoff.service.transfer import Transfers
 from handoff.service.worker import Worker
-from handoff.settings import Settings, SettingsError
-from handoff.store.audit import SqlAudit
-from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
-from handoff.store.callbacks import SqlCallbacks
-from handoff.store.directory import SqlDirectory, SqlDirectoryWriter
-from handoff.store.engine import is_sqlite, open_reader, open_writer
-from handoff.store.errors import translated
-from handoff.store.outbox import SqlOutbox
-from handoff.store.retention import SqlRetention
-from handoff.store.schema import migrate, require_revision
-from handoff.store.transfers import SqlTransferStore
+from handoff.settings import Settings
+from handoff.signing import signing_secrets
+from handoff.store.engine import is_sqlite
 from handoff.store.wakeups import listening, notifying
+from handoff.stores import open_callbacks, open_directory, open_outbox, open_transfer_store, prepare_store, retaining
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
@@ -54,7 +43,6 @@ if TYPE_CHECKING:
 
 _URLS_REMEMBERED: Final = 4_096
 _READ_THREADS: Final = 2
-_DAY_MS: Final = 86_400_000
 
 # Past every bound that the store itself sets on a batch.
 _BATCH_DEADLINE_S: Final = 20.0
@@ -75,33 +63,8 @@ def create_app(
     SettingsError.
     """
     chosen = settings or Settings.load()
-    _signing_secrets(chosen)
+    signing_secrets(chosen)
     return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store, metrics_port))
-
-
-def open_transfer_store(settings: Settings) -> TransferStore:
-    """The store that the committer writes to: a commit there is on disk."""
-    engine = open_writer(settings.database_url, durability="FULL", prepare=settings.database_prepare)
-    return SqlTransferStore(engine, _batch(settings))
-
-
-def open_outbox(settings: Settings) -> SqlOutbox:
-    """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
-    engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
-    return SqlOutbox(engine, _batch(settings))
-
-
-def prepare_store(settings: Settings) -> None:
-    """Make the store usable: the embedded one is migrated, PostgreSQL must have been. Raises StoreError."""
-    engine = _writer_engine(settings)
-    try:
-        if is_sqlite(settings.database_url):
-            migrate(engine)
-        else:
-            with translated(), engine.connect() as connection:
-                require_revision(connection)
-    finally:
-        engine.dispose()
 
 
 def address_rules(settings: Settings) -> AddressRules:
@@ -131,7 +94,7 @@ async def dispatching(
             in_flight=settings.callback_in_flight,
             ca_file=settings.callback_ca_file,
         )
-        signer = Signer(_signing_secrets(settings))
+        signer = Signer(signing_secrets(settings))
         sender = await stack.enter_async_context(HttpSender(address_rules(settings), signer, clock, options))
         dispatcher = Dispatcher(
             outbox,
@@ -161,19 +124,6 @@ def _purging(settings: Settings, executor: ThreadPoolExecutor) -> Iterator[None]
         purger = asyncio.get_running_loop().create_task(purge_for_ever(retention, executor), name="purger")
         yield
         purger.cancel()
-
-
-@contextmanager
-def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over, as the settings say."""
-    store = SqlRetention(_writer_engine(settings))
-    yield Retention(
-        store=store,
-        clock=SystemClock(),
-        delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
-        dead_ms=round(settings.retention_dead_days * _DAY_MS),
-    )
-    store.close()
 
 
 @asynccontextmanager
@@ -284,88 +234,7 @@ def _services(
     )
 
 
-def _batch(settings: Settings) -> Batch:
-    return SqliteBatch() if is_sqlite(settings.database_url) else PostgresBatch()
-
-
-def _signing_secrets(settings: Settings) -> list[bytes]:
-    if settings.callback_signing == "off":
-        return []
-    try:
-        return [parse_secret(secret.get_secret_value()) for secret in settings.callback_secrets]
-    except ValueError as error:
-        raise SettingsError(f"HANDOFF_CALLBACK_SECRETS: {error}") from None
-
-
 @contextmanager
 def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(count, thread_name_prefix=name) as executor:
         yield executor
-
-
-def load_directory(settings: Settings, directory: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
-    """Bring a directory, of the shape of `handoff import`'s file, into the store that the settings name.
-
-    For tests and small set-ups. Raises ValueError with a sentence for each row that cannot be taken.
-    """
-    found = (Entry(section, line=0, value=row) for section, rows in directory.items() for row in rows)
-    report = import_directory(settings, found)
-    if report.errors:
-        raise ValueError("\n".join(sentence.removeprefix("line 0: ") for sentence in report.errors))
-
-
-def import_directory(
-    settings: Settings, found: Iterable[Entry], on_progress: Callable[[ImportReport], None] = lambda _report: None
-) -> ImportReport:
-    """Bring the entries of a directory file into the store. Raises StoreError and DirectoryFileError."""
-    prepare_store(settings)
-    clock = SystemClock()
-    fresh = SystemIds()
-
-    def stamped(entry: Entry) -> Mapping[str, object]:
-        return to_row(entry, Stamp(fresh.fresh(), clock.now_ms()))
-
-    writer = SqlDirectoryWriter(_writer_engine(settings))
-    try:
-        return import_entries(found, stamped, writer, on_progress)
-    finally:
-        writer.close()
-
-
-def open_directory(settings: Settings) -> SqlDirectory:
-    """The stored apps and streams, for reading."""
-    return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare))
-
-
-def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> Callbacks:
-    """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
-    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
-    return Callbacks(store=SqlCallbacks(reader, _writer_engine(settings)), clock=SystemClock(), wake=wake)
-
-
-def open_audit(settings: Settings) -> SqlAudit:
-    """The store's auditor. Raises StoreError where the store has another revision."""
-    reader = open_reader(settings.database_url, prepare=settings.database_prepare, is_patient=True)
-    with translated(), reader.connect() as connection:
-        require_revision(connection)
-    kept_ms = round(min(settings.retention_delivered_days, settings.retention_dead_days) * _DAY_MS)
-    writer = _writer_engine(settings, is_patient=True)
-    return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms)
-
-
-def migrate_store(settings: Settings) -> tuple[str | None, str]:
-    """Bring the store to this version's revision; the revisions before and after. Raises StoreError."""
-    engine = _writer_engine(settings, is_patient=True)
-    try:
-        return migrate(engine)
-    finally:
-        engine.dispose()
-
-
-def app_callback_secrets(settings: Settings, app_id: str) -> list[str]:
-    """What an app's receivers verify callbacks with, newest first, as `whsec_…`."""
-    return [show_secret(app_secret(master, app_id)) for master in _signing_secrets(settings)]
-
-
-def _writer_engine(settings: Settings, *, is_patient: bool = False) -> Engine:
-    return open_writer(settings.database_url, prepare=settings.database_prepare, is_patient=is_patient)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_audit, open_callbacks, open_outbox, open_transfer_store
 from handoff.service.callbacks import CallbackStore
 from handoff.service.ports import TransferStore
 from handoff.store.audit import SqlAudit
 from handoff.store.outbox import SqlOutbox
+from handoff.stores import open_audit, open_callbacks, open_outbox, open_transfer_store
 from rigs import sample
 
 

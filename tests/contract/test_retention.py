@@ -8,7 +8,6 @@ from sqlalchemy import func, select, update
 
 from fakes import FakeClock
 from handoff import Settings
-from handoff.bootstrap import open_audit
 from handoff.domain.ids import callback_id_at
 from handoff.service.callbacks import CallbackState
 from handoff.service.ports import Changes, TransferStore
@@ -16,6 +15,7 @@ from handoff.service.retention import Retention
 from handoff.store.engine import open_writer
 from handoff.store.retention import SqlRetention
 from handoff.store.tables import callback_attempts, callbacks
+from handoff.stores import open_audit
 from rigs import facts, sample
 
 DAY_MS = 86_400_000

@@ -8,11 +8,11 @@ from sqlalchemy import update
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
 from handoff.domain.ids import callback_id_at
 from handoff.service.ports import Changes
 from handoff.store.engine import open_writer
 from handoff.store.tables import callback_attempts, callbacks
+from handoff.stores import open_transfer_store
 from handoff.system import SystemClock
 from rigs import api, facts, sample
 from rigs.command import handoff

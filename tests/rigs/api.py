@@ -11,10 +11,10 @@ from sqlalchemy import Engine, Table, delete, func, insert, select, update
 from starlette.testclient import TestClient
 
 from handoff import Settings, create_app, load_directory
-from handoff.bootstrap import migrate_store
 from handoff.domain.refusals import Refusal
 from handoff.store import tables
 from handoff.store.engine import open_reader
+from handoff.stores import migrate_store
 from rigs import sample
 
 _MEMBERS = {"type", "title", "status", "detail", "code", "errors"}

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import select
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_outbox, open_transfer_store
 from handoff.domain.retry import Attempt
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import (
@@ -26,6 +25,7 @@ from handoff.service.ports import (
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
+from handoff.stores import open_outbox, open_transfer_store
 from handoff.system import SystemChance, SystemClock, SystemIds
 from rigs import facts, sample
 

@@ -6,9 +6,9 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from handoff.api.auth import HMAC_ALGORITHMS, is_public_key
-from handoff.api.parameters import sentence_of
+from handoff.api.keys import HMAC_ALGORITHMS, is_public_key
 from handoff.api.schemas import Id
+from handoff.api.sentences import sentence_of
 from handoff.domain import ids
 from handoff.service.directory_file import Entry
 from handoff.service.importing import RowError

@@ -10,10 +10,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from handoff.api.access import authorize, refused, request_id_of
-from handoff.api.parameters import read_body, sentence_of_all
+from handoff.api.parameters import read_body
 from handoff.api.problems import Refuse
 from handoff.api.request_log import facts_of
 from handoff.api.responses import BASE_PATH, AccountId, RequestId, StreamId
+from handoff.api.sentences import sentence_of_all
 from handoff.api.services import Services, services_of
 from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal

@@ -5,10 +5,11 @@ import time
 import click
 import jwt
 
-from handoff.api.auth import HMAC_ALGORITHMS
-from handoff.bootstrap import app_callback_secrets, open_directory
+from handoff.api.keys import HMAC_ALGORITHMS
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.settings import Settings, SettingsError
+from handoff.signing import app_callback_secrets
+from handoff.stores import open_directory
 
 
 @click.command()

@@ -13,7 +13,6 @@ import click
 from tabulate import tabulate
 
 from handoff.api.callback_schemas import summary_of
-from handoff.bootstrap import open_callbacks, prepare_store
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.service.callbacks import (
     MAX_PAGE,
@@ -27,6 +26,7 @@ from handoff.service.callbacks import (
     StoredCallback,
 )
 from handoff.settings import SettingsError
+from handoff.stores import open_callbacks, prepare_store
 from handoff.system import SystemClock
 
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sys
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
@@ -54,3 +55,9 @@ def load_settings(**values: object) -> Settings:
     for sentence in unknown_variables():
         log.warning(sentence)
     return settings
+
+
+def show_count(count: int) -> None:
+    """Progress on long work, where somebody watches."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{count:>12,} rows", nl=False, err=True)

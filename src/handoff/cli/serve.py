@@ -14,11 +14,12 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from handoff.bootstrap import create_app, dispatching, prepare_store
+from handoff.bootstrap import create_app, dispatching
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.cli.protocol import BoundedHttpProtocol
 from handoff.metering import metering, open_metrics_port
 from handoff.settings import Settings
+from handoff.stores import prepare_store
 from handoff.system import listen
 
 log = logging.getLogger("handoff")

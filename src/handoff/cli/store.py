@@ -1,20 +1,14 @@
-"""Commands on the store: `migrate`, `import`, `doctor`, `purge`."""
+"""Commands on the store: `migrate`, `doctor`, `purge`."""
 
 import json
 import sys
 from collections.abc import Sequence
-from typing import Final, TextIO
 
 import click
 
-from handoff.bootstrap import import_directory, migrate_store, open_audit, prepare_store, retaining
-from handoff.cli.common import USAGE_ERROR, load_settings, told_in_a_sentence
+from handoff.cli.common import load_settings, show_count, told_in_a_sentence
 from handoff.service.audit import Violation
-from handoff.service.directory_file import entries
-from handoff.service.importing import ImportReport
-
-# More lines than this are told as a number: a file of the wrong shape is wrong in every line.
-_ERRORS_SHOWN: Final = 20
+from handoff.stores import migrate_store, open_audit, prepare_store, retaining
 
 
 @click.command()
@@ -23,45 +17,6 @@ def migrate() -> None:
     """Bring the database to the revision that this version needs."""
     before, after = migrate_store(load_settings())
     click.echo(f"already at revision {after}" if before == after else f"migrated from {before or 'nothing'} to {after}")
-
-
-@click.command("import")
-@click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@told_in_a_sentence
-def import_(file: TextIO, *, as_json: bool) -> None:
-    """Bring apps, streams, agents, queues and sessions in from FILE (- for standard input).
-
-    Rows that are there are renewed; who holds which session is left alone. Good rows are written even where others
-    are not, and importing the same file again changes nothing.
-    """
-    report = import_directory(load_settings(), entries(file), _show_progress)
-    if sys.stderr.isatty():
-        click.echo(err=True)
-    if as_json:
-        click.echo(json.dumps({"written": report.written, "errors": report.errors}))
-    else:
-        _tell(report)
-    if report.errors:
-        sys.exit(USAGE_ERROR)
-
-
-def _show_progress(report: ImportReport) -> None:
-    _show_count(sum(report.written.values()))
-
-
-def _show_count(count: int) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r{count:>12,} rows", nl=False, err=True)
-
-
-def _tell(report: ImportReport) -> None:
-    for sentence in report.errors[:_ERRORS_SHOWN]:
-        click.echo(sentence, err=True)
-    if len(report.errors) > _ERRORS_SHOWN:
-        click.echo(f"and {len(report.errors) - _ERRORS_SHOWN} more", err=True)
-    written = ", ".join(f"{count} {section}" for section, count in report.written.items())
-    click.echo(f"imported {written or 'nothing'}" + (f"; {len(report.errors)} rows refused" if report.errors else ""))
 
 
 @click.command()
@@ -103,7 +58,7 @@ def purge(*, as_json: bool) -> None:
     settings = load_settings()
     prepare_store(settings)
     with retaining(settings) as retention:
-        purged = retention.purge(_show_count)
+        purged = retention.purge(show_count)
     if sys.stderr.isatty():
         click.echo(err=True)
     click.echo(json.dumps({"purged": purged}) if as_json else f"purged {purged} callbacks")

@@ -1,0 +1,102 @@
+"""The part of the composition root that opens stores: of the kind and with the keys that the settings name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Engine
+
+from handoff.service.callbacks import Callbacks
+from handoff.service.ports import TransferStore
+from handoff.service.retention import Retention
+from handoff.settings import Settings
+from handoff.store.audit import SqlAudit
+from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
+from handoff.store.callbacks import SqlCallbacks
+from handoff.store.directory import SqlDirectory
+from handoff.store.engine import is_sqlite, open_reader, open_writer
+from handoff.store.errors import translated
+from handoff.store.outbox import SqlOutbox
+from handoff.store.retention import SqlRetention
+from handoff.store.schema import migrate, require_revision
+from handoff.store.transfers import SqlTransferStore
+from handoff.system import SystemClock
+
+_DAY_MS: Final = 86_400_000
+
+
+def prepare_store(settings: Settings) -> None:
+    """Make the store usable: the embedded one is migrated, PostgreSQL must have been. Raises StoreError."""
+    engine = open_store(settings)
+    try:
+        if is_sqlite(settings.database_url):
+            migrate(engine)
+        else:
+            with translated(), engine.connect() as connection:
+                require_revision(connection)
+    finally:
+        engine.dispose()
+
+
+def migrate_store(settings: Settings) -> tuple[str | None, str]:
+    """Bring the store to this version's revision; the revisions before and after. Raises StoreError."""
+    engine = open_store(settings, is_patient=True)
+    try:
+        return migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def open_transfer_store(settings: Settings) -> TransferStore:
+    """The store that the committer writes to: a commit there is on disk."""
+    engine = open_writer(settings.database_url, durability="FULL", prepare=settings.database_prepare)
+    return SqlTransferStore(engine, _batch(settings))
+
+
+def open_outbox(settings: Settings) -> SqlOutbox:
+    """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
+    engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
+    return SqlOutbox(engine, _batch(settings))
+
+
+def open_directory(settings: Settings) -> SqlDirectory:
+    """The stored apps and streams, for reading."""
+    return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare))
+
+
+def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> Callbacks:
+    """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
+    return Callbacks(store=SqlCallbacks(reader, open_store(settings)), clock=SystemClock(), wake=wake)
+
+
+def open_audit(settings: Settings) -> SqlAudit:
+    """The store's auditor. Raises StoreError where the store has another revision."""
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare, is_patient=True)
+    with translated(), reader.connect() as connection:
+        require_revision(connection)
+    kept_ms = round(min(settings.retention_delivered_days, settings.retention_dead_days) * _DAY_MS)
+    writer = open_store(settings, is_patient=True)
+    return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms)
+
+
+@contextmanager
+def retaining(settings: Settings) -> Iterator[Retention]:
+    """The purge of callbacks that are over, as the settings say."""
+    store = SqlRetention(open_store(settings))
+    yield Retention(
+        store=store,
+        clock=SystemClock(),
+        delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
+        dead_ms=round(settings.retention_dead_days * _DAY_MS),
+    )
+    store.close()
+
+
+def open_store(settings: Settings, *, is_patient: bool = False) -> Engine:
+    """An engine for one thread that writes. `is_patient` is for an operator's long work."""
+    return open_writer(settings.database_url, prepare=settings.database_prepare, is_patient=is_patient)
+
+
+def _batch(settings: Settings) -> Batch:
+    return SqliteBatch() if is_sqlite(settings.database_url) else PostgresBatch()
