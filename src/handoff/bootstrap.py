@@ -14,27 +14,26 @@ from handoff import __version__
 from handoff.api.app import build_app
 from handoff.api.auth import Authenticator
 from handoff.api.services import Services
-from handoff.delivery.sender import HttpSender, SenderOptions
-from handoff.delivery.signature import Signer
-from handoff.domain.address_policy import AddressRules, refuse_url
+from handoff.dispatching import address_rules, dispatching, threads
+from handoff.domain.address_policy import refuse_url
 from handoff.domain.rules import Reassign
 from handoff.metering import metering
+from handoff.migrating import prepare_store
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
-from handoff.service.dispatcher import Dispatcher, DispatchLimits
-from handoff.service.meter import UNMEASURED, Meter
+from handoff.service.dispatcher import Dispatcher
+from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved, Request, Settled
 from handoff.service.ports import TransferStore
-from handoff.service.retention import purge_for_ever
 from handoff.service.transfer import Transfers
 from handoff.service.worker import Worker
 from handoff.settings import Settings
 from handoff.signing import signing_secrets
 from handoff.store.engine import is_sqlite
-from handoff.store.wakeups import listening, notifying
-from handoff.stores import open_callbacks, open_directory, open_outbox, open_transfer_store, prepare_store, retaining
-from handoff.system import SystemChance, SystemClock, SystemIds
+from handoff.store.wakeups import notifying
+from handoff.stores import open_callbacks, open_directory, open_transfer_store
+from handoff.system import SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
 if TYPE_CHECKING:
@@ -67,73 +66,14 @@ def create_app(
     return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store, metrics_port))
 
 
-def address_rules(settings: Settings) -> AddressRules:
-    """The rules for callback URLs and for the addresses behind them."""
-    return AddressRules(
-        allow_loopback=settings.callback_policy == "development",
-        allow_plain_http=settings.allows_plain_http,
-        allow_nets=settings.callback_allow_nets,
-        allow_hosts=tuple(host.lower() for host in settings.callback_allow_hosts),
-        own_port=settings.port,
-    )
-
-
-@asynccontextmanager
-async def dispatching(
-    settings: Settings, *, executor: ThreadPoolExecutor | None = None, meter: Meter = UNMEASURED
-) -> AsyncIterator[Dispatcher]:
-    """A running dispatcher; its store work goes to `executor`, or to a thread of its own."""
-    clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        thread = executor or stack.enter_context(_threads(1, "outbox"))
-        outbox = open_outbox(settings)
-        stack.callback(lambda: thread.submit(outbox.close).result())
-        options = SenderOptions(
-            user_agent=f"Handoff/{__version__}",
-            timeout_s=settings.callback_timeout_seconds,
-            in_flight=settings.callback_in_flight,
-            ca_file=settings.callback_ca_file,
-        )
-        signer = Signer(signing_secrets(settings))
-        sender = await stack.enter_async_context(HttpSender(address_rules(settings), signer, clock, options))
-        dispatcher = Dispatcher(
-            outbox,
-            sender,
-            executor=thread,
-            clock=clock,
-            ids=SystemIds(),
-            chance=SystemChance(),
-            limits=DispatchLimits(
-                in_flight=settings.callback_in_flight,
-                lease_ms=int(settings.callback_lease_seconds * 1_000),
-                grace_s=settings.grace_seconds / 2,  # the other half is the server's, for requests under way
-            ),
-            meter=meter,
-        )
-        dispatcher.start()
-        stack.push_async_callback(dispatcher.stop)
-        stack.enter_context(_purging(settings, thread))
-        if not is_sqlite(settings.database_url):
-            await stack.enter_async_context(listening(settings.database_url, dispatcher.wake))
-        yield dispatcher
-
-
-@contextmanager
-def _purging(settings: Settings, executor: ThreadPoolExecutor) -> Iterator[None]:
-    with retaining(settings) as retention:
-        purger = asyncio.get_running_loop().create_task(purge_for_ever(retention, executor), name="purger")
-        yield
-        purger.cancel()
-
-
 @asynccontextmanager
 async def _running(
     settings: Settings, open_transfers: OpenTransferStore, metrics_port: socket.socket | None
 ) -> AsyncIterator[Services]:
     """The service at work. On the way out the committer finishes first, so that its callbacks can still leave."""
     async with AsyncExitStack() as stack:
-        writer = stack.enter_context(_threads(1, "committer"))
-        reader = stack.enter_context(_threads(_READ_THREADS, "reader"))
+        writer = stack.enter_context(threads(1, "committer"))
+        reader = stack.enter_context(threads(_READ_THREADS, "reader"))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(writer, prepare_store, settings)
         meter = await stack.enter_async_context(metering(settings, metrics_port))
@@ -232,9 +172,3 @@ def _services(
         meter=meter,
         tell=Teller(SystemClock()),
     )
-
-
-@contextmanager
-def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(count, thread_name_prefix=name) as executor:
-        yield executor

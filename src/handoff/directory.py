@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from handoff.api.directory_schemas import Stamp, to_row
+from handoff.migrating import prepare_store
 from handoff.service.directory_file import Entry
 from handoff.service.importing import ImportReport, import_entries
 from handoff.settings import Settings
 from handoff.store.directory import SqlDirectoryWriter
-from handoff.stores import open_store, prepare_store
+from handoff.stores import open_store
 from handoff.system import SystemClock, SystemIds
 
 

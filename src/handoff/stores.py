@@ -18,31 +18,19 @@ from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
 from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
-from handoff.store.schema import migrate, require_revision
+from handoff.store.schema import require_revision
 from handoff.store.transfers import SqlTransferStore
 from handoff.system import SystemClock
 
 _DAY_MS: Final = 86_400_000
 
 
-def prepare_store(settings: Settings) -> None:
-    """Make the store usable: the embedded one is migrated, PostgreSQL must have been. Raises StoreError."""
+def require_store(settings: Settings) -> None:
+    """See to it that the store has this version's tables. Raises StoreError."""
     engine = open_store(settings)
     try:
-        if is_sqlite(settings.database_url):
-            migrate(engine)
-        else:
-            with translated(), engine.connect() as connection:
-                require_revision(connection)
-    finally:
-        engine.dispose()
-
-
-def migrate_store(settings: Settings) -> tuple[str | None, str]:
-    """Bring the store to this version's revision; the revisions before and after. Raises StoreError."""
-    engine = open_store(settings, is_patient=True)
-    try:
-        return migrate(engine)
+        with translated(), engine.connect() as connection:
+            require_revision(connection)
     finally:
         engine.dispose()
 

@@ -86,8 +86,26 @@ def test_options_narrow_the_list(url: str) -> None:
     assert found("--since", "2001-01-01") == {dead, old, elsewhere}
     assert found("--host", "b.example") == {elsewhere}
     assert found("--account", "acc-2") == {elsewhere}
-    assert len(found("--limit", "2")) == 2
     assert handoff("callbacks", "list", "--state", "sending", url=url).stdout == "no such callbacks\n"
+
+
+def test_a_list_that_is_cut_says_so(url: str) -> None:
+    for number in range(3):
+        write(url, str(number), account_id=f"acc-{number}")
+
+    cut = handoff("callbacks", "list", "--json", "--limit", "2", url=url)
+    whole = handoff("callbacks", "list", "--json", "--limit", "3", url=url)
+
+    assert (len(json.loads(cut.stdout)), cut.stderr) == (2, "there are more than these 2: say --limit\n")
+    assert (len(json.loads(whole.stdout)), whole.stderr) == (3, "")
+
+
+@pytest.mark.parametrize("command", [("list",), ("redeliver", "--all")])
+def test_a_host_that_can_be_none_is_refused(url: str, command: tuple[str, ...]) -> None:
+    run = handoff("callbacks", *command, "--host", "https://b.example/", url=url)
+
+    assert run.exit_code == 2
+    assert "bots.example.com:8443" in run.stderr
 
 
 def test_a_time_that_is_none_is_told_with_those_that_are(url: str) -> None:
@@ -118,10 +136,12 @@ def test_one_is_shown_with_its_attempts_and_why_they_failed(url: str) -> None:
     people = handoff("callbacks", "show", callback_id, url=url).stdout
     machines = json.loads(handoff("callbacks", "show", "--json", callback_id, url=url).stdout)
 
-    assert "2023-11-14 22:13:20" in people
+    assert "2023-11-14 22:13:20Z" in people
+    assert "tr_1" in people
     assert "10.1.2.3 refused" in people
     assert machines["attempts"][0]["detail"] == "10.1.2.3 refused"
     assert machines["deadReason"] == "gone"
+    assert machines["message"] == json.loads(facts.CALLBACK.body)
 
 
 def test_those_that_are_named_are_sent_again_and_the_others_are_told(url: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import AsyncResolver
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import address_rules
 from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer
+from handoff.dispatching import address_rules
 from handoff.domain.address_policy import refuse_url
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.stores import open_outbox

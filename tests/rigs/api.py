@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 
 from handoff import Settings, create_app, load_directory
 from handoff.domain.refusals import Refusal
+from handoff.migrating import migrate_store
 from handoff.store import tables
 from handoff.store.engine import open_reader
-from handoff.stores import migrate_store
 from rigs import sample
 
 _MEMBERS = {"type", "title", "status", "detail", "code", "errors"}

@@ -11,7 +11,7 @@ from handoff.service.ports import Unwritable
 from handoff.store import tables
 from handoff.store.directory import SqlDirectoryWriter
 from handoff.store.engine import open_writer
-from handoff.store.schema import migrate
+from handoff.store.upgrade import migrate
 
 Row = Mapping[str, Any]
 

@@ -26,11 +26,11 @@ def sentence_of_all(problems: Iterable[Any]) -> str:
 
 
 def _located(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+    if problem["type"] == "json_invalid":  # its place is a number of characters, or none
+        return "the body is not JSON: " + str(problem["msg"]).removeprefix("Invalid JSON: ")
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {_said(problem)}" if place else _said(problem)
 
 
 def _said(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
-    if problem["type"] == "json_invalid":
-        return "the body is not JSON: " + str(problem["msg"]).removeprefix("Invalid JSON: ")
     return _SENTENCES.get(problem["type"], str(problem["msg"]).removeprefix("Value error, "))

@@ -1,15 +1,14 @@
 """What the routes need, put together by the composition root."""
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Request
 
 from handoff.api.auth import Authenticator
 from handoff.domain.lifecycle import Opened
 from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
+from handoff.service.attempt_log import Tell
 from handoff.service.callbacks import Callbacks
 from handoff.service.directory import Directory
 from handoff.service.meter import Meter
@@ -41,7 +40,7 @@ class Services:
     refuse_callback_url: Callable[[str], str | None]
     check_ready: Callable[[], Awaitable[dict[str, str | None]]]
     meter: Meter
-    tell: Callable[[logging.Logger, str, Mapping[str, Any]], None]
+    tell: Tell
 
 
 def services_of(request: Request) -> Services:

@@ -43,7 +43,7 @@ class LazyGroup(click.Group):
 # A test holds the lines to what the commands say of themselves.
 _COMMANDS: Final = {
     "serve": ("handoff.cli.serve", "Serve the API, and deliver callbacks unless HANDOFF_DISPATCHER=off."),
-    "dispatch": ("handoff.cli.serve", "Deliver callbacks only: any number of these may run beside `serve`."),
+    "dispatch": ("handoff.cli.dispatch", "Deliver callbacks only: any number of these may run beside `serve`."),
     "migrate": ("handoff.cli.store", "Bring the database to the revision that this version needs."),
     "import": (
         "handoff.cli.directory",

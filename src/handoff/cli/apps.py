@@ -7,6 +7,7 @@ import jwt
 
 from handoff.api.keys import HMAC_ALGORITHMS
 from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.domain.model import App
 from handoff.settings import Settings, SettingsError
 from handoff.signing import app_callback_secrets
 from handoff.stores import open_directory
@@ -29,13 +30,7 @@ def token(app_id: str, expires_in: int) -> None:
 
 def mint_token(settings: Settings, app_id: str, expires_in: int) -> str:
     """A token of the app, signed with its newest secret; `expires_in` in seconds, 0 for never. Raises SettingsError."""
-    directory = open_directory(settings)
-    try:
-        app = directory.find_app(app_id)
-    finally:
-        directory.close()
-    if app is None:
-        raise SettingsError(f"there is no app {app_id}: bring it in with `handoff import`")
+    app = _known_app(settings, app_id)
     algorithm = next((name for name in app.algorithms if name in HMAC_ALGORITHMS), None)
     if algorithm is None:
         raise SettingsError(f"app {app_id} signs with a private key of its own, which is not stored here")
@@ -44,6 +39,17 @@ def mint_token(settings: Settings, app_id: str, expires_in: int) -> str:
         now_s = int(time.time())  # noqa: TID251 (a command is its own composition root)
         claims |= {"iat": now_s, "exp": now_s + expires_in}
     return jwt.encode(claims, app.secrets[0], algorithm)
+
+
+def _known_app(settings: Settings, app_id: str) -> App:
+    directory = open_directory(settings)
+    try:
+        app = directory.find_app(app_id)
+    finally:
+        directory.close()
+    if app is None:
+        raise SettingsError(f"there is no app {app_id}: bring it in with `handoff import`")
+    return app
 
 
 @click.group()
@@ -56,7 +62,9 @@ def apps() -> None:
 @told_in_a_sentence
 def callback_secret(app_id: str) -> None:
     """Show what APP_ID's receivers verify callbacks with, newest first."""
-    secrets = app_callback_secrets(load_settings(), app_id)
+    settings = load_settings()
+    _known_app(settings, app_id)  # whoever enters the secret of a misspelt app verifies nothing with it
+    secrets = app_callback_secrets(settings, app_id)
     if not secrets:
         raise SettingsError("callbacks are not signed: set HANDOFF_CALLBACK_SECRETS")
     for secret in secrets:

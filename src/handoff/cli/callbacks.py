@@ -14,7 +14,9 @@ from tabulate import tabulate
 
 from handoff.api.callback_schemas import summary_of
 from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.migrating import prepare_store
 from handoff.service.callbacks import (
+    HOST_PATTERN,
     MAX_PAGE,
     CallbackFilter,
     CallbackNotFound,
@@ -26,12 +28,13 @@ from handoff.service.callbacks import (
     StoredCallback,
 )
 from handoff.settings import SettingsError
-from handoff.stores import open_callbacks, prepare_store
+from handoff.stores import open_callbacks
 from handoff.system import SystemClock
 
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _REPEATABLE: Final = [CallbackState.DEAD.value, CallbackState.DELIVERED.value, CallbackState.CANCELLED.value]
 
+_is_host = re.compile(HOST_PATTERN).fullmatch
 _is_age = re.compile(r"(\d{1,9})([smhd])").fullmatch
 
 
@@ -50,8 +53,18 @@ class _When(click.ParamType[int]):
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
+class _Host(click.ParamType[str]):
+    name = "host"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
+        """The host, if it can be one of a lane."""
+        if _is_host(str(value)) is None:
+            self.fail("use a name or an address, with its port or without: bots.example.com:8443", param, ctx)
+        return str(value)
+
+
 _account: Final = click.option("--account", help="Of this account only.")
-_host: Final = click.option("--host", help="For this host only, name or name:port.")
+_host: Final = click.option("--host", type=_Host(), help="For this host only, name or name:port.")
 _since: Final = click.option("--since", type=_When(), help="Recorded since then: 24h, 7d, or 2026-11-25T08:00 (UTC).")
 _json: Final = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 _ids: Final = click.argument("callback_ids", metavar="CALLBACK_ID...", nargs=-1, required=True)
@@ -78,13 +91,16 @@ def list_(
     with _opened() as opened:
         found: list[StoredCallback] = []
         for scope in _scopes(opened, account):
-            found += _first(opened, scope, wanted, limit - len(found))
+            found += _first(opened, scope, wanted, limit + 1 - len(found))
+    shown = found[:limit]
     if as_json:
-        click.echo(json.dumps([_as_json(one) for one in found]))
-    elif found:
-        click.echo(tabulate([_as_row(one) for one in found], headers="keys"))
+        click.echo(json.dumps([_as_json(one) for one in shown]))
+    elif shown:
+        click.echo(tabulate([_as_row(one) for one in shown], headers="keys"))
     else:
         click.echo("no such callbacks")
+    if len(found) > limit:
+        click.echo(f"there are more than these {limit}: say --limit", err=True)
 
 
 @callbacks.command()
@@ -97,9 +113,16 @@ def show(callback_id: str, *, as_json: bool) -> None:
         callback = opened.get(_scope_of(opened, callback_id), callback_id)
         attempts = opened.store.attempts(callback.account_id, callback_id)
     if as_json:
-        click.echo(json.dumps(_as_json(callback) | {"attempts": [_attempt(one) for one in attempts]}))
+        details = {"message": json.loads(callback.body), "attempts": [_attempt(one) for one in attempts]}
+        click.echo(json.dumps(_as_json(callback) | details))
         return
-    shown = {**_as_row(callback), "session": callback.session_id, "message": callback.body.decode()}
+    shown = {
+        **_as_row(callback),
+        "expires": _time(callback.expires_at) if callback.state is CallbackState.PENDING else "",
+        "session": callback.session_id,
+        "transfer": callback.transfer_id,
+        "message": callback.body.decode(),
+    }
     click.echo(tabulate(list(shown.items()), tablefmt="plain"))
     rows = [asdict(attempt) | {"started_at": _time(attempt.started_at)} for attempt in attempts]
     click.echo("\n" + (tabulate(rows, headers="keys") if rows else "no attempts yet"))
@@ -241,4 +264,4 @@ def _as_row(callback: StoredCallback) -> dict[str, Any]:
 
 
 def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,6 +1,7 @@
 """What the commands share: the settings, and mistakes told in a sentence instead of a traceback."""
 
 import functools
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -19,6 +20,10 @@ Value = TypeVar("Value")
 
 USAGE_ERROR: Final = 2
 STORE_ERROR: Final = 3
+
+# What is under way keeps many young objects alive; with the default thresholds the collector looks at them again and
+# again, which costs `serve` a fifth of its throughput and most of its tail latency, and `dispatch` a quarter.
+_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 log = logging.getLogger("handoff")
 
@@ -61,3 +66,10 @@ def show_count(count: int) -> None:
     """Progress on long work, where somebody watches."""
     if sys.stderr.isatty():
         click.echo(f"\r{count:>12,} rows", nl=False, err=True)
+
+
+def calm_collector() -> None:
+    """Have the garbage collector look less often, and never at what was loaded up to now. Once a process is ready."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)

@@ -1,7 +1,5 @@
-"""`handoff serve` and `handoff dispatch`: the long-running processes."""
+"""`handoff serve`: the API, and its dispatcher unless that is off."""
 
-import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -11,23 +9,19 @@ from typing import Final
 
 import click
 import uvicorn
-import uvloop
 from fastapi import FastAPI
 
-from handoff.bootstrap import create_app, dispatching
-from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.bootstrap import create_app
+from handoff.cli.common import calm_collector, load_settings, told_in_a_sentence
 from handoff.cli.protocol import BoundedHttpProtocol
-from handoff.metering import metering, open_metrics_port
+from handoff.metering import open_metrics_port
+from handoff.migrating import prepare_store
 from handoff.settings import Settings
-from handoff.stores import prepare_store
 from handoff.system import listen
 
 log = logging.getLogger("handoff")
 
 _BACKLOG: Final = 2_048
-# Requests that wait for their batch keep many young objects alive; with the default thresholds the collector
-# looks at them again and again, at a fifth of the throughput and most of the tail latency.
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 @click.command()
@@ -43,16 +37,6 @@ def serve() -> None:
             run_server(app, settings, listener)
 
 
-@click.command()
-@told_in_a_sentence
-def dispatch() -> None:
-    """Deliver callbacks only: any number of these may run beside `serve`."""
-    settings = load_settings()
-    with open_metrics_port(settings) as metrics_port:
-        prepare_store(settings)
-        uvloop.run(_dispatch(settings, metrics_port))
-
-
 class _Server(uvicorn.Server):
     """uvicorn, with a word when requests are being answered."""
 
@@ -62,9 +46,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        calm_collector()
         self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -93,13 +75,3 @@ def run_server(
     server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the service did not start; the log tells why")
-
-
-async def _dispatch(settings: Settings, metrics_port: socket.socket | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with metering(settings, metrics_port) as meter, dispatching(settings, meter=meter):
-        log.info("dispatching")
-        await stop.wait()

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import click
 
 from handoff.cli.common import load_settings, show_count, told_in_a_sentence
+from handoff.migrating import migrate_store, prepare_store
 from handoff.service.audit import Violation
-from handoff.stores import migrate_store, open_audit, prepare_store, retaining
+from handoff.stores import open_audit, retaining
 
 
 @click.command()

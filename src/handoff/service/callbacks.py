@@ -17,6 +17,8 @@ from handoff.service.ports import Clock
 
 # The most rows of one page, and of one step of a redelivery.
 MAX_PAGE: Final = 1_000
+# The host of a filter: a name, an IPv4 address, or an IPv6 address in brackets; with its port or without.
+HOST_PATTERN: Final = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 
 
 class CallbackState(StrEnum):
