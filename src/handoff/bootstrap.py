@@ -20,12 +20,14 @@ from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
 from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.rules import Reassign
+from handoff.feeding import feeding, telling
 from handoff.metering import metering
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
 from handoff.service.directory_file import Entry
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
+from handoff.service.following import Feed
 from handoff.service.importing import ImportReport, import_entries
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.outcomes import Answer, Moved, Request, Settled
@@ -44,7 +46,7 @@ from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
 from handoff.store.schema import migrate, require_revision
 from handoff.store.transfers import SqlTransferStore
-from handoff.store.wakeups import listening, notifying
+from handoff.store.wakeups import Channel, listening
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
@@ -151,7 +153,7 @@ async def dispatching(
         stack.push_async_callback(dispatcher.stop)
         stack.enter_context(_purging(settings, thread))
         if not is_sqlite(settings.database_url):
-            await stack.enter_async_context(listening(settings.database_url, dispatcher.wake))
+            await stack.enter_async_context(listening(settings.database_url, {Channel.CALLBACKS: dispatcher.wake}))
         yield dispatcher
 
 
@@ -165,13 +167,14 @@ def _purging(settings: Settings, executor: ThreadPoolExecutor) -> Iterator[None]
 
 @contextmanager
 def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over, as the settings say."""
+    """The purge of callbacks that are over and of old events, as the settings say."""
     store = SqlRetention(_writer_engine(settings))
     yield Retention(
         store=store,
         clock=SystemClock(),
         delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
         dead_ms=round(settings.retention_dead_days * _DAY_MS),
+        events_ms=round(settings.retention_events_days * _DAY_MS),
     )
     store.close()
 
@@ -187,32 +190,24 @@ async def _running(
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(writer, prepare_store, settings)
         meter = await stack.enter_async_context(metering(settings, metrics_port))
+        feed = await stack.enter_async_context(feeding(settings, _batch(settings), meter))
         dispatcher = None
         if settings.dispatcher == "inline":
             # SQLite has one writer at a time: sharing its thread is better than waiting for its lock.
             shared = writer if is_sqlite(settings.database_url) else None
             dispatcher = await stack.enter_async_context(dispatching(settings, executor=shared, meter=meter))
-        wake = await stack.enter_async_context(_waking(settings, dispatcher))
-        committer = stack.enter_context(_committer(settings, open_transfers, writer, wake, meter))
+        tell = await stack.enter_async_context(telling(settings, feed, dispatcher))
+        committer = stack.enter_context(_committer(settings, open_transfers, writer, tell.both, meter))
         committer.start()
         stack.push_async_callback(committer.stop)
         directory = _directory(settings, reader, stack)
-        callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
+        callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, tell.callbacks))
         stack.callback(callbacks.store.close)
         changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer, meter)
-
-
-@asynccontextmanager
-async def _waking(settings: Settings, dispatcher: Dispatcher | None) -> AsyncIterator[Callable[[], None]]:
-    """What to call when callbacks were written: it wakes this process's dispatcher, or those of others."""
-    if dispatcher is not None:
-        yield dispatcher.wake
-    elif is_sqlite(settings.database_url):
-        yield lambda: None
-    else:
-        async with notifying(settings.database_url) as notify:
-            yield notify
+        changed = partial(loop.call_soon_threadsafe, tell.events)
+        yield _services(
+            settings, committer, dispatcher, directory, callbacks, feed, changed, Worker(reader), changer, meter
+        )
 
 
 @contextmanager
@@ -254,12 +249,15 @@ def _services(
     dispatcher: Dispatcher | None,
     directory: Directory,
     callbacks: Callbacks,
+    feed: Feed,
+    changed: Callable[[], object],
     reader: Worker,
     writer: Worker,
     meter: Meter,
 ) -> Services:
     async def check_ready() -> dict[str, str | None]:
         checks = {"store": await directory.problem(), "committer": None if committer.is_alive else "stopped"}
+        checks["feed"] = None if feed.is_open else "stopped"
         if dispatcher is not None:
             checks["dispatcher"] = None if dispatcher.is_alive else "stopped"
         return checks
@@ -274,6 +272,8 @@ def _services(
         ),
         directory=directory,
         callbacks=callbacks,
+        feed=feed,
+        changed=changed,
         reader=reader,
         writer=writer,
         ids=SystemIds(),

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -14,6 +15,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from handoff.api.services import end_streams
 from handoff.bootstrap import create_app, dispatching, prepare_store
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.cli.protocol import BoundedHttpProtocol
@@ -53,11 +55,12 @@ def dispatch() -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with a word when requests are being answered."""
+    """uvicorn, with a word when requests are being answered, and one before those under way are waited for."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -65,6 +68,10 @@ class _Server(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in good order and end with 0, not by the signal as uvicorn would; a second Ctrl-C stops at once."""
@@ -88,7 +95,7 @@ def run_server(
         backlog=_BACKLOG,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds / 2)),
     )
-    server = _Server(config, on_ready)
+    server = _Server(config, on_ready, on_stop=partial(end_streams, app))
     server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the service did not start; the log tells why")
