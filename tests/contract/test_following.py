@@ -266,28 +266,36 @@ async def test_a_ring_takes_what_does_not_join_on_in_place_of_the_rest() -> None
     ring.extend(_stored(1, 2, 3), 3, keep=10)
     ring.extend(_stored(7, 8), 8, keep=10)
 
-    assert ring.after(2) is None
-    assert _positions(ring, 6) == [7, 8]
+    assert ring.after(5) is None
+    assert _shown(ring, 6) == ([7, 8], 8)
     ring.extend([], 12, keep=10)
-    assert ring.after(8) is None
+    assert ring.after(11) is None
 
 
-async def test_a_ring_keeps_the_newest() -> None:
-    ring = Ring(0)
+async def test_a_ring_keeps_the_newest_and_hands_out_so_many() -> None:
+    ring = Ring(10)
     changed = ring.changed
-    ring.extend(_stored(*range(1, 8)), 7, keep=3)
+    ring.extend(_stored(*range(11, 311)), 310, keep=250)
 
-    assert ring.after(3) is None
-    assert _positions(ring, 4) == [5, 6, 7]
-    assert _positions(ring, 6) == [7]
+    assert ring.after(59) is None
+    assert _shown(ring, 60) == (list(range(61, 161)), 160)
+    assert _shown(ring, 260) == (list(range(261, 311)), 310)
+    assert _shown(ring, 310) == ([], 310)
     assert changed.is_set()
     assert not ring.changed.is_set()
 
 
-def _positions(ring: Ring, after: int) -> list[int]:
+async def test_a_gap_that_should_not_be_holds_no_stream_up() -> None:
+    ring = Ring(0)
+    ring.extend(_stored(1, 2, 5), 7, keep=10)
+
+    assert _shown(ring, 1) == ([2, 5], 7)
+
+
+def _shown(ring: Ring, after: int) -> tuple[list[int], int]:
     found = ring.after(after)
     assert found is not None
-    return [event.position for event in found]
+    return [event.position for event in found.events], found.position
 
 
 def _stored(*positions: int) -> list[StoredEvent]:

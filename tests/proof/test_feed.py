@@ -28,6 +28,8 @@ from rigs.service import Service
 pytestmark = pytest.mark.anyio
 
 WRITERS = 3
+READERS = 3
+LONGEST_REST_S = 0.03
 NOTHING_S = 20
 MOST_GROWTH_KIB = 24 * 1024
 
@@ -63,7 +65,7 @@ def write_slowly(url: str, number: int, transactions: int) -> list[str]:
 
     def rest(_connection: object = None) -> None:
         if chance.random() < 0.5:
-            time.sleep(chance.random() * 0.01)
+            time.sleep(chance.random() * LONGEST_REST_S)
 
     with feed.writer(url) as writer, _news(url) as tell:
         for count in range(transactions):
@@ -105,34 +107,32 @@ def _fail(writer: FeedWriter, events: Sequence[Event]) -> None:
 class Reader:
     """Comes and goes as chance has it, and goes on each time behind the last id that it got."""
 
-    def __init__(self, url: str, seed: int) -> None:
+    def __init__(self, seed: int) -> None:
         self.seen: list[Frame] = []
         self.visits = 0
-        self._url = url
         self._chance = random.Random(seed)
         self._last_id = "0"
 
-    async def read(self, writing: "asyncio.Future[Any]") -> None:
+    async def read(self, url: str, is_written: asyncio.Event) -> None:
         """Until the writers are done and nothing more comes."""
-        is_at_the_end = False
-        while not (is_at_the_end and writing.done()):
-            is_at_the_end = writing.done() and not await self._visit(self._chance.randint(0, 12))
-            await asyncio.sleep(self._chance.random() * 0.01)
+        async with feed.client(url) as client:
+            while await self._visit(client, self._chance.randint(0, 40)) or not is_written.is_set():
+                pass
 
-    async def _visit(self, most: int) -> bool:
-        """Whether anything came, in a visit of so many events at most."""
+    async def _visit(self, client: httpx.AsyncClient, most: int) -> bool:
+        """A visit of so many events at most; whether it was cut short or more may come."""
         self.visits += 1
-        before = len(self.seen)
-        async with feed.stream(self._url, headers={"Last-Event-ID": self._last_id}) as frames:
+        await asyncio.sleep(self._chance.random() * 0.01)
+        async with feed.stream_of(client, headers={"Last-Event-ID": self._last_id}) as frames:
             ready = await anext(frames)
             assert (ready.kind, ready.id) == ("ready", self._last_id)
-            for _ in range(most or 1):
+            for _ in range(most):
                 frame = await _soon(frames)
-                if frame is None or frame.id is None:
-                    break
-                self._last_id = frame.id
+                if frame is None:
+                    return False
+                self._last_id = frame.id or self._last_id
                 self.seen += [frame] if frame.kind is not None else []
-        return len(self.seen) > before
+        return True
 
 
 async def _soon(frames: AsyncIterator[Frame], timeout_s: float = 1.5) -> Frame | None:
@@ -144,34 +144,39 @@ async def _soon(frames: AsyncIterator[Frame], timeout_s: float = 1.5) -> Frame |
         return None
 
 
-async def test_a_reader_that_comes_and_goes_sees_every_event_of_three_delayed_writers_once_and_in_order(
+async def _write_all(url: str, transactions: int) -> list[list[str]]:
+    """What each of the writers wrote."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(WRITERS) as threads:
+        writing = [loop.run_in_executor(threads, write_slowly, url, number, transactions) for number in range(WRITERS)]
+        return list(await asyncio.gather(*writing))
+
+
+async def test_readers_that_come_and_go_see_every_event_of_three_delayed_writers_once_and_in_order(
     loaded: Settings, start_service: StartService, run: Run
 ) -> None:
     service = serve(start_service, loaded)
-    loop = asyncio.get_running_loop()
-    reader = Reader(service.url, seed=7)
-    with ThreadPoolExecutor(WRITERS) as threads:
-        writing = asyncio.gather(
-            *(
-                loop.run_in_executor(threads, write_slowly, loaded.database_url, number, run.transactions)
-                for number in range(WRITERS)
-            )
-        )
-        await reader.read(writing)
-    written = await writing
+    with feed.writer(loaded.database_url) as writer:
+        writer.write(feed.event("begun", stream_id="st-other"))
+    is_written = asyncio.Event()
+    readers = [Reader(seed) for seed in range(READERS)]
+    reading = asyncio.gather(*(reader.read(service.url, is_written) for reader in readers))
+    written = await _write_all(loaded.database_url, run.transactions)
+    is_written.set()
+    await reading
     audit = open_audit(loaded)
     violations = audit.violations()
     audit.close()
 
-    names = feed.names(reader.seen)
-    ids = [int(frame.id or 0) for frame in reader.seen]
-    assert sorted(names) == sorted(name for one in written for name in one)
-    assert ids == sorted(set(ids))
-    for number, one in enumerate(written):
-        assert [name for name in names if name.startswith(f"{number}.")] == one
     assert violations == []
-    assert reader.visits > 20
-    print(f"\n{len(ids)} events in {reader.visits} visits")
+    for reader in readers:
+        names = feed.names(reader.seen)
+        ids = [int(frame.id or 0) for frame in reader.seen]
+        print(f"\n{len(ids)} events in {reader.visits} visits")
+        assert sorted(names) == sorted(name for one in written for name in one)
+        assert ids == sorted(set(ids))
+        for number, one in enumerate(written):
+            assert [name for name in names if name.startswith(f"{number}.")] == one
 
 
 async def test_the_pages_show_the_sequence_that_the_streams_show_to_whomever_they_are_served(

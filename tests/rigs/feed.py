@@ -113,16 +113,27 @@ class Frame:
     retry: str | None = None
 
 
+def client(base_url: str) -> httpx.AsyncClient:
+    """A client of the service at that URL."""
+    return httpx.AsyncClient(base_url=base_url, timeout=30, verify=False, trust_env=False)
+
+
 @asynccontextmanager
 async def stream(
     base_url: str, *, headers: dict[str, str] | None = None, **params: Any
 ) -> AsyncIterator[AsyncIterator[Frame]]:
     """A stream of the service at that URL. Raises httpx.HTTPStatusError where it is refused."""
+    async with client(base_url) as made, stream_of(made, headers=headers, **params) as frames:
+        yield frames
+
+
+@asynccontextmanager
+async def stream_of(
+    client: httpx.AsyncClient, *, headers: dict[str, str] | None = None, **params: Any
+) -> AsyncIterator[AsyncIterator[Frame]]:
+    """A stream of this client's, on a connection that ends with it."""
     sent = sample.headers(accept="text/event-stream", **(headers or {}))
-    async with (
-        httpx.AsyncClient(base_url=base_url, timeout=30, verify=False, trust_env=False) as client,
-        client.stream("GET", PATH, headers=sent, params=params) as response,
-    ):
+    async with client.stream("GET", PATH, headers=sent, params=params) as response:
         if response.status_code != httpx.codes.OK:
             await response.aread()
             response.raise_for_status()

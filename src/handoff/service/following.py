@@ -8,6 +8,7 @@ affair: nothing is queued for it.
 import asyncio
 import contextlib
 import logging
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -54,20 +55,25 @@ class Stretch:
 
 
 class Ring:
-    """The newest events of one account, without a gap between them. `changed` is set, and replaced, by every change."""
+    """The newest events of one account, all of those behind a position. `changed` is set, and replaced, by news."""
 
     def __init__(self, head: int) -> None:
         self.head = head
         self.followers = 0
         self.changed = asyncio.Event()
+        self._begins_behind = head
         self._events: list[StoredEvent] = []
 
     def extend(self, events: Sequence[StoredEvent], head: int, *, keep: int) -> None:
         """Take what has happened up to `head`. What does not join on to the rest takes its place."""
         if not events or events[0].position != self.head + 1:
             self._events.clear()
+            self._begins_behind = events[0].position - 1 if events else head
         self._events.extend(events)
-        del self._events[:-keep]
+        surplus = len(self._events) - keep
+        if surplus > 0:
+            self._begins_behind = self._events[surplus - 1].position
+            del self._events[:surplus]
         self.head = head
         self.ring()
 
@@ -76,10 +82,14 @@ class Ring:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    def after(self, position: int) -> Sequence[StoredEvent] | None:
-        """The events that follow a position before the head, not all at once; None where they are no longer here."""
-        begin = position - (self.head - len(self._events))
-        return self._events[begin : begin + _MOST] if begin >= 0 else None
+    def after(self, position: int) -> Stretch | None:
+        """What follows the position, not all at once; None where it is no longer here."""
+        if position < self._begins_behind:
+            return None
+        begin = bisect_right(self._events, position, key=_position_of)
+        found = self._events[begin : begin + _MOST]
+        is_all = begin + _MOST >= len(self._events)
+        return Stretch(events=found, position=self.head if is_all else found[-1].position)
 
 
 class Following:
@@ -117,8 +127,8 @@ class Following:
         found = self._ring.after(self.position)
         if found is None:
             return await self._catch_up()
-        self.position = found[-1].position
-        return [event for event in found if self._view.shows(event)]
+        self.position = found.position
+        return [event for event in found.events if self._view.shows(event)]
 
     async def _catch_up(self) -> Sequence[StoredEvent]:
         """A page from the store. Where that is away, nothing, after a moment."""
@@ -245,6 +255,10 @@ class Feed:
                 after = max(ring.head, head - keep)
                 events = await self._worker.run(partial(self.store.between, account_id, after, head))
                 ring.extend(events, head, keep=keep)
+
+
+def _position_of(event: StoredEvent) -> int:
+    return event.position
 
 
 async def _wait(event: asyncio.Event, *, until: float | None) -> None:
