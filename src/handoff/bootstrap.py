@@ -17,12 +17,14 @@ from handoff.api.services import Services
 from handoff.dispatching import address_rules, dispatching, threads
 from handoff.domain.address_policy import refuse_url
 from handoff.domain.rules import Reassign
+from handoff.feeding import feeding, telling
 from handoff.metering import metering
 from handoff.migrating import prepare_store
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
 from handoff.service.dispatcher import Dispatcher
+from handoff.service.following import Feed
 from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved, Request, Settled
 from handoff.service.ports import TransferStore
@@ -31,7 +33,6 @@ from handoff.service.worker import Worker
 from handoff.settings import Settings
 from handoff.signing import signing_secrets
 from handoff.store.engine import is_sqlite
-from handoff.store.wakeups import notifying
 from handoff.stores import open_callbacks, open_directory, open_transfer_store
 from handoff.system import SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
@@ -77,32 +78,24 @@ async def _running(
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(writer, prepare_store, settings)
         meter = await stack.enter_async_context(metering(settings, metrics_port))
+        feed = await stack.enter_async_context(feeding(settings, meter))
         dispatcher = None
         if settings.dispatcher == "inline":
             # SQLite has one writer at a time: sharing its thread is better than waiting for its lock.
             shared = writer if is_sqlite(settings.database_url) else None
             dispatcher = await stack.enter_async_context(dispatching(settings, executor=shared, meter=meter))
-        wake = await stack.enter_async_context(_waking(settings, dispatcher))
-        committer = stack.enter_context(_committer(settings, open_transfers, writer, wake, meter))
+        tell = await stack.enter_async_context(telling(settings, feed, dispatcher))
+        committer = stack.enter_context(_committer(settings, open_transfers, writer, tell.both, meter))
         committer.start()
         stack.push_async_callback(committer.stop)
         directory = _directory(settings, reader, stack)
-        callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
+        callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, tell.callbacks))
         stack.callback(callbacks.store.close)
         changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer, meter)
-
-
-@asynccontextmanager
-async def _waking(settings: Settings, dispatcher: Dispatcher | None) -> AsyncIterator[Callable[[], None]]:
-    """What to call when callbacks were written: it wakes this process's dispatcher, or those of others."""
-    if dispatcher is not None:
-        yield dispatcher.wake
-    elif is_sqlite(settings.database_url):
-        yield lambda: None
-    else:
-        async with notifying(settings.database_url) as notify:
-            yield notify
+        changed = partial(loop.call_soon_threadsafe, tell.events)
+        yield _services(
+            settings, committer, dispatcher, directory, callbacks, feed, changed, Worker(reader), changer, meter
+        )
 
 
 @contextmanager
@@ -144,12 +137,15 @@ def _services(
     dispatcher: Dispatcher | None,
     directory: Directory,
     callbacks: Callbacks,
+    feed: Feed,
+    changed: Callable[[], object],
     reader: Worker,
     writer: Worker,
     meter: Meter,
 ) -> Services:
     async def check_ready() -> dict[str, str | None]:
         checks = {"store": await directory.problem(), "committer": None if committer.is_alive else "stopped"}
+        checks["feed"] = None if feed.is_open else "stopped"
         if dispatcher is not None:
             checks["dispatcher"] = None if dispatcher.is_alive else "stopped"
         return checks
@@ -164,6 +160,8 @@ def _services(
         ),
         directory=directory,
         callbacks=callbacks,
+        feed=feed,
+        changed=changed,
         reader=reader,
         writer=writer,
         ids=SystemIds(),

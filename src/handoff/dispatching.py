@@ -18,7 +18,7 @@ from handoff.service.retention import purge_for_ever
 from handoff.settings import Settings
 from handoff.signing import signing_secrets
 from handoff.store.engine import is_sqlite
-from handoff.store.wakeups import listening
+from handoff.store.wakeups import Channel, listening
 from handoff.stores import open_outbox, retaining
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
@@ -61,7 +61,7 @@ async def dispatching(
         stack.push_async_callback(dispatcher.stop)
         stack.enter_context(_purging(settings, thread))
         if not is_sqlite(settings.database_url):
-            await stack.enter_async_context(listening(settings.database_url, dispatcher.wake))
+            await stack.enter_async_context(listening(settings.database_url, {Channel.CALLBACKS: dispatcher.wake}))
         yield dispatcher
 
 

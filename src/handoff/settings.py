@@ -117,6 +117,15 @@ class Settings(BaseSettings):
     retention_dead_days: float = Field(
         default=30, gt=0, le=3_650, description="Days that dead and cancelled callbacks are kept, with their attempts."
     )
+    retention_events_days: float = Field(
+        default=7, gt=0, le=3_650, description="Days that events of the feed are kept, for those who read it later."
+    )
+    event_streams_limit: int = Field(
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Streams of events that one process serves before the answer is 503.",
+    )
     log_format: Literal["console", "json"] = Field(
         default="console", description="`console` for people, `json` for machines."
     )

@@ -16,6 +16,7 @@ from handoff.store.callbacks import SqlCallbacks
 from handoff.store.directory import SqlDirectory
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
+from handoff.store.events import SqlFeed
 from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
 from handoff.store.schema import require_revision
@@ -52,6 +53,11 @@ def open_directory(settings: Settings) -> SqlDirectory:
     return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare))
 
 
+def open_feed(settings: Settings) -> SqlFeed:
+    """The stored events, for reading."""
+    return SqlFeed(open_reader(settings.database_url, prepare=settings.database_prepare), _batch(settings))
+
+
 def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> Callbacks:
     """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
     reader = open_reader(settings.database_url, prepare=settings.database_prepare)
@@ -70,13 +76,14 @@ def open_audit(settings: Settings) -> SqlAudit:
 
 @contextmanager
 def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over, as the settings say."""
+    """The purge of callbacks that are over and of old events, as the settings say."""
     store = SqlRetention(open_store(settings))
     yield Retention(
         store=store,
         clock=SystemClock(),
         delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
         dead_ms=round(settings.retention_dead_days * _DAY_MS),
+        events_ms=round(settings.retention_events_days * _DAY_MS),
     )
     store.close()
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, event
 from handoff import Settings
 from handoff.service.callbacks import CallbackFilter, CallbackState, Scope
 from handoff.service.ports import Changes
-from handoff.service.retention import Cutoffs, Place
+from handoff.service.retention import CallbackPlace, Cutoffs
 from handoff.store.batch import PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.depth import SqlOutboxDepth
@@ -19,6 +19,7 @@ from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
 from rigs import facts, sample
 
+CUTOFFS = Cutoffs(delivered_before=1, dead_before=1, events_before=1)
 _PARTIAL = ("callbacks_due", "callbacks_leased")
 
 
@@ -118,7 +119,7 @@ def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: En
     callbacks.attempts(sample.ACCOUNT, "msg_1")
     callbacks.renew(sample.ACCOUNT, {"msg_1": 1}, state=None, lifetime_ms=1)
     callbacks.cancel(sample.ACCOUNT, "msg_1", now_ms=1)
-    SqlRetention(engine).purge_step(Cutoffs(delivered_before=1, dead_before=1), Place(sample.ACCOUNT))
+    SqlRetention(engine).purge_step(CUTOFFS, CallbackPlace(sample.ACCOUNT))
     callbacks.close()
     store.close()
 

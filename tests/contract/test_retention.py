@@ -11,7 +11,7 @@ from handoff import Settings
 from handoff.domain.ids import callback_id_at
 from handoff.service.callbacks import CallbackState
 from handoff.service.ports import Changes, TransferStore
-from handoff.service.retention import Retention
+from handoff.service.retention import Purged, Retention
 from handoff.store.engine import open_writer
 from handoff.store.retention import SqlRetention
 from handoff.store.tables import callback_attempts, callbacks
@@ -25,7 +25,9 @@ NOW = 1_700_000_000_000
 @pytest.fixture
 def retention(stored: Settings) -> Iterator[Retention]:
     store = SqlRetention(open_writer(stored.database_url))
-    yield Retention(store=store, clock=FakeClock(NOW), delivered_ms=7 * DAY_MS, dead_ms=30 * DAY_MS)
+    yield Retention(
+        store=store, clock=FakeClock(NOW), delivered_ms=7 * DAY_MS, dead_ms=30 * DAY_MS, events_ms=7 * DAY_MS
+    )
     store.close()
 
 
@@ -95,7 +97,7 @@ def test_what_is_over_goes_with_its_attempts_and_what_is_not_stays(
 
     purged = retention.purge()
 
-    assert purged == is_purged
+    assert purged == Purged(callbacks=int(is_purged))
     assert left(stored) == ((0, 0) if is_purged else (1, 1))
 
 
@@ -108,10 +110,10 @@ def test_many_steps_reach_every_account_and_leave_what_stands_between(
         write(transfers, stored, CallbackState.DELIVERED, age_days=1, count=2, account_id=account)
     steps: list[int] = []
 
-    purged = retention.purge(steps.append)
+    purged = retention.purge(lambda so_far: steps.append(so_far.callbacks))
     again = retention.purge()
 
-    assert (purged, again) == (3_600, 0)
+    assert (purged, again) == (Purged(callbacks=3_600), Purged())
     assert left(stored) == (15, 15)
     assert len(steps) > 6
     assert steps == sorted(steps)
@@ -126,7 +128,7 @@ def test_one_that_was_sent_anew_counts_from_its_new_end(
         connection.execute(update(callbacks).values(ended_at=NOW - DAY_MS))
     engine.dispose()
 
-    assert retention.purge() == 0
+    assert retention.purge() == Purged()
 
 
 def test_the_doctor_misses_no_callback_that_was_purged(stored: Settings, transfers: TransferStore) -> None:

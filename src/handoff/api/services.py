@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 
 from handoff.api.auth import Authenticator
 from handoff.domain.lifecycle import Opened
@@ -11,6 +11,7 @@ from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
 from handoff.service.attempt_log import Tell
 from handoff.service.callbacks import Callbacks
 from handoff.service.directory import Directory
+from handoff.service.following import Feed
 from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved
 from handoff.service.ports import Ids
@@ -24,8 +25,9 @@ class Services:
     `assign`, `open_session` and `move_session` wait for the request's transaction. Each raises Overloaded and
     StoreError; the first also IdempotencyKeyReused, the others SessionRefused.
     `refuse_callback_url` tells why a URL is not allowed, or None. `check_ready` gives each part's state: None
-    where it is well, else a sentence. `reader` and `writer` run the work of the other routes on the store. `tell` logs
-    an event with its fields at INFO.
+    where it is well, else a sentence. `reader` and `writer` run the work of the other routes on the store. `changed`
+    is to be called, from any thread, after every commit that wrote events. `tell` logs an event with its fields at
+    INFO.
     """
 
     assign: Callable[[AssignRequest], Awaitable[Answer]]
@@ -34,6 +36,8 @@ class Services:
     authenticator: Authenticator
     directory: Directory
     callbacks: Callbacks
+    feed: Feed
+    changed: Callable[[], object]
     reader: Worker
     writer: Worker
     ids: Ids
@@ -49,3 +53,10 @@ def services_of(request: Request) -> Services:
     if services is None:
         raise RuntimeError("the app is not started: serve it, or use `with TestClient(app) as client:`")
     return services
+
+
+def end_streams(app: FastAPI) -> None:
+    """End the event streams of an app that is about to stop, so that nobody waits for them."""
+    services: Services | None = getattr(app.state, "services", None)
+    if services is not None:
+        services.feed.end()

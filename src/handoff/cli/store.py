@@ -9,6 +9,7 @@ import click
 from handoff.cli.common import load_settings, show_count, told_in_a_sentence
 from handoff.migrating import migrate_store, prepare_store
 from handoff.service.audit import Violation
+from handoff.service.retention import Purged
 from handoff.stores import open_audit, retaining
 
 
@@ -25,7 +26,7 @@ def migrate() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @told_in_a_sentence
 def doctor(*, repair: bool, as_json: bool) -> None:
-    """Check the invariants I1 to I6 in the stored rows; exit 1 on any violation."""
+    """Check the invariants I1 to I6, and the feed for gaps, in the stored rows; exit 1 on any violation."""
     audit = open_audit(load_settings())
     try:
         repaired = audit.repair_counters() if repair else 0
@@ -52,14 +53,22 @@ def _show(violations: Sequence[Violation], repaired: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @told_in_a_sentence
 def purge(*, as_json: bool) -> None:
-    """Delete callbacks whose time is over, which dispatchers also do every ten minutes.
+    """Delete callbacks and events whose time is over, which dispatchers also do every ten minutes.
 
-    Delivered ones after HANDOFF_RETENTION_DELIVERED_DAYS, dead and cancelled ones after HANDOFF_RETENTION_DEAD_DAYS.
+    Delivered callbacks after HANDOFF_RETENTION_DELIVERED_DAYS, dead and cancelled ones after
+    HANDOFF_RETENTION_DEAD_DAYS, events after HANDOFF_RETENTION_EVENTS_DAYS.
     """
     settings = load_settings()
     prepare_store(settings)
     with retaining(settings) as retention:
-        purged = retention.purge(show_count)
+        purged = retention.purge(_show_purged)
     if sys.stderr.isatty():
         click.echo(err=True)
-    click.echo(json.dumps({"purged": purged}) if as_json else f"purged {purged} callbacks")
+    if as_json:
+        click.echo(json.dumps({"purged": purged.callbacks, "purgedEvents": purged.events}))
+    else:
+        click.echo(f"purged {purged.callbacks} callbacks and {purged.events} events")
+
+
+def _show_purged(purged: Purged) -> None:
+    show_count(purged.callbacks + purged.events)

@@ -70,6 +70,15 @@ _CHECKS: Final = (
             ON t.account_id = s.account_id AND t.session_id = s.session_id
         WHERE s.version <> coalesce(t.won, 0) OR s.version <> coalesce(t.newest, 0)""",
     ),
+    (
+        "feed",
+        """SELECT e.account_id, e.oldest, 'keeps ' || e.kept || ' events from ' || e.oldest || ' to ' || e.newest
+            || ' while the feed stands at ' || coalesce(h.position, 0)
+        FROM (SELECT account_id, count(*) AS kept, min(position) AS oldest, max(position) AS newest FROM events
+            GROUP BY account_id) e
+        LEFT JOIN event_heads h ON h.account_id = e.account_id
+        WHERE e.newest <> coalesce(h.position, 0) OR e.newest - e.oldest + 1 <> e.kept OR e.oldest < 1""",
+    ),
 )
 
 _REPAIR: Final = """UPDATE agents SET active_sessions = (SELECT count(*) FROM sessions s
