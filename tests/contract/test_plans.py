@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from handoff import Settings
-from handoff.service.callbacks import CallbackFilter, CallbackState, Scope
+from handoff.service.callbacks import CallbackFilter, CallbackState
 from handoff.service.ports import Changes
 from handoff.service.retention import Cutoffs, Place
+from handoff.service.scope import Scope
 from handoff.store.batch import PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.depth import SqlOutboxDepth

@@ -28,9 +28,9 @@ from handoff.service.callbacks import (
     CallbackNotFound,
     CallbackRefusal,
     CallbackState,
-    Scope,
     StoredCallback,
 )
+from handoff.service.scope import Scope
 from handoff.service.worker import Worker
 
 router: Final = resource_router(ROUTING, "callbacks (extension)")

@@ -22,10 +22,10 @@ from handoff.service.callbacks import (
     CallbackRefusal,
     Callbacks,
     CallbackState,
-    Scope,
     StoredAttempt,
     StoredCallback,
 )
+from handoff.service.scope import Scope
 from handoff.settings import SettingsError
 from handoff.system import SystemClock
 

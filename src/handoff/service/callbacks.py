@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from handoff.domain.ids import is_id
 from handoff.domain.retry import LIFETIME_MS
 from handoff.service.ports import Clock
+from handoff.service.scope import Scope
 
 # The most rows of one page, and of one step of a redelivery.
 MAX_PAGE: Final = 1_000
@@ -47,14 +48,6 @@ class CallbackInFlight(CallbackRefusal):
 
 class CallbackEnded(CallbackRefusal):
     """It is delivered or dead: there is nothing to cancel."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """Whose callbacks: those of an account, and of one stream of it (None: of all)."""
-
-    account_id: str
-    stream_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

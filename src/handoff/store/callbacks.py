@@ -20,15 +20,14 @@ from handoff.service.callbacks import (
     CallbackFilter,
     CallbackPage,
     CallbackState,
-    Scope,
     StoredAttempt,
     StoredCallback,
 )
+from handoff.service.scope import Scope
 from handoff.store.errors import translated
+from handoff.store.pages import MOST_SCANNED, Search, accounts_of
 from handoff.store.tables import callback_attempts, callbacks, transfers
 
-# Rows that one page looks at before it is handed over as it is, so that no search takes long.
-_MOST_SCANNED: Final = 10_000
 # An id of ours is less than this, and none is less than the empty one.
 _BEHIND_ALL: Final = "n"
 
@@ -44,17 +43,6 @@ _INDEX_OF_STATE: Final = {
     CallbackState.SENDING: "INDEXED BY callbacks_leased",
     CallbackState.DEAD: "INDEXED BY callbacks_dead",
 }
-
-# Skip-scan: the next account, as often as there are accounts.
-_ACCOUNTS: Final = text("""
-WITH RECURSIVE accounts(account_id) AS (
-    SELECT min(c.account_id) FROM callbacks c
-    UNION ALL
-    SELECT (SELECT min(c.account_id) FROM callbacks c WHERE c.account_id > accounts.account_id)
-    FROM accounts WHERE accounts.account_id IS NOT NULL
-)
-SELECT account_id FROM accounts WHERE account_id IS NOT NULL
-""")
 
 _is_this: Final = (callbacks.c.account_id == bindparam("account")) & (callbacks.c.callback_id == bindparam("callback"))
 _renew: Final = (
@@ -92,7 +80,7 @@ _attempts: Final = (
 class SqlCallbacks:
     """See `handoff.service.callbacks.CallbackStore`. A search looks at `most_scanned` rows for a page."""
 
-    def __init__(self, reader: Engine, writer: Engine, *, most_scanned: int = _MOST_SCANNED) -> None:
+    def __init__(self, reader: Engine, writer: Engine, *, most_scanned: int = MOST_SCANNED) -> None:
         self._reader = reader
         self._writer = writer
         self._most_scanned = most_scanned
@@ -100,7 +88,7 @@ class SqlCallbacks:
     def accounts(self) -> Sequence[str]:
         """Every account that has callbacks."""
         with translated(), self._reader.connect() as connection:
-            return list(connection.execute(_ACCOUNTS).scalars())
+            return accounts_of(connection, "callbacks")
 
     def find(self, scope: Scope, wanted: CallbackFilter, *, before: str | None, limit: int) -> CallbackPage:
         """A page of callbacks, the newest first; a search goes no further than a bounded number of rows."""
@@ -112,14 +100,14 @@ class SqlCallbacks:
         }
         with translated(), self._reader.connect() as connection:
             scanned = _candidates(wanted, connection.dialect.name)
-            rows = connection.execute(_narrowed(scanned, scope, wanted).limit(limit + 1), params).mappings().all()
-            found = [_stored(row) for row in rows[:limit]]
-            if len(rows) > limit:
-                return CallbackPage(callbacks=found, next_before=found[-1].callback_id)
-            # Where the search looked at all that it may, it goes on behind the last one seen.
-            last = select(scanned.c.callback_id).order_by(scanned.c.callback_id.desc()).offset(self._most_scanned - 1)
-            next_before = connection.scalar(last, params)
-        return CallbackPage(callbacks=found, next_before=next_before)
+            search = Search(
+                scanned=scanned,
+                found=_narrowed(scanned, scope, wanted),
+                key="callback_id",
+                most_scanned=self._most_scanned,
+            )
+            page = search.page(connection, params, limit=limit)
+        return CallbackPage(callbacks=[_stored(row) for row in page.rows], next_before=page.next_from)
 
     def get(self, scope: Scope, callback_id: str) -> StoredCallback | None:
         """The callback, if it is there and in scope."""
