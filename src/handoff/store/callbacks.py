@@ -25,7 +25,7 @@ from handoff.service.callbacks import (
 )
 from handoff.service.scope import Scope
 from handoff.store.errors import translated
-from handoff.store.pages import MOST_SCANNED, Search, accounts_of
+from handoff.store.pages import MOST_SCANNED, accounts_of
 from handoff.store.tables import callback_attempts, callbacks, transfers
 
 # An id of ours is less than this, and none is less than the empty one.
@@ -100,14 +100,14 @@ class SqlCallbacks:
         }
         with translated(), self._reader.connect() as connection:
             scanned = _candidates(wanted, connection.dialect.name)
-            search = Search(
-                scanned=scanned,
-                found=_narrowed(scanned, scope, wanted),
-                key="callback_id",
-                most_scanned=self._most_scanned,
-            )
-            page = search.page(connection, params, limit=limit)
-        return CallbackPage(callbacks=[_stored(row) for row in page.rows], next_before=page.next_from)
+            rows = connection.execute(_narrowed(scanned, scope, wanted).limit(limit + 1), params).mappings().all()
+            found = [_stored(row) for row in rows[:limit]]
+            if len(rows) > limit:
+                return CallbackPage(callbacks=found, next_before=found[-1].callback_id)
+            # Where the search looked at all that it may, it goes on behind the last one seen.
+            last = select(scanned.c.callback_id).order_by(scanned.c.callback_id.desc()).offset(self._most_scanned - 1)
+            next_before = connection.scalar(last, params)
+        return CallbackPage(callbacks=found, next_before=next_before)
 
     def get(self, scope: Scope, callback_id: str) -> StoredCallback | None:
         """The callback, if it is there and in scope."""
