@@ -24,8 +24,9 @@ from handoff.service.callbacks import (
     StoredCallback,
 )
 from handoff.service.scope import Scope
+from handoff.store.accounts import accounts_of
 from handoff.store.errors import translated
-from handoff.store.pages import MOST_SCANNED, accounts_of
+from handoff.store.pages import MOST_SCANNED
 from handoff.store.tables import callback_attempts, callbacks, transfers
 
 # An id of ours is less than this, and none is less than the empty one.
@@ -43,6 +44,8 @@ _INDEX_OF_STATE: Final = {
     CallbackState.SENDING: "INDEXED BY callbacks_leased",
     CallbackState.DEAD: "INDEXED BY callbacks_dead",
 }
+
+_ACCOUNTS: Final = accounts_of(callbacks)
 
 _is_this: Final = (callbacks.c.account_id == bindparam("account")) & (callbacks.c.callback_id == bindparam("callback"))
 _renew: Final = (
@@ -88,7 +91,7 @@ class SqlCallbacks:
     def accounts(self) -> Sequence[str]:
         """Every account that has callbacks."""
         with translated(), self._reader.connect() as connection:
-            return accounts_of(connection, "callbacks")
+            return list(connection.execute(_ACCOUNTS).scalars())
 
     def find(self, scope: Scope, wanted: CallbackFilter, *, before: str | None, limit: int) -> CallbackPage:
         """A page of callbacks, the newest first; a search goes no further than a bounded number of rows."""

@@ -12,13 +12,16 @@ from handoff.domain.ids import conversation_id_at
 from handoff.domain.model import SessionState, Target, TargetKind
 from handoff.service.conversations import ConversationFilter, ConversationPage, StoredConversation
 from handoff.service.scope import Scope
+from handoff.store.accounts import accounts_of
 from handoff.store.engine import snapshot
-from handoff.store.pages import MOST_SCANNED, Search, accounts_of
+from handoff.store.pages import MOST_SCANNED, Search
 from handoff.store.tables import sessions
 from handoff.store.transfers import session_of
 
 # Attempts of one session that are looked through for its steps, the newest ones.
 _MOST_ATTEMPTS: Final = 10_000
+_ACCOUNTS: Final = accounts_of(sessions)
+
 # An id of ours is less than this.
 _BEHIND_ALL: Final = "d"
 # A session's id is made before its opening is committed: by no more than a batch and its retries may take.
@@ -56,7 +59,7 @@ class SqlConversations:
     def accounts(self) -> Sequence[str]:
         """Every account that has sessions."""
         with snapshot(self._reader) as connection:
-            return accounts_of(connection, "sessions")
+            return list(connection.execute(_ACCOUNTS).scalars())
 
     def find(
         self, scope: Scope, wanted: ConversationFilter, *, before: str | None, limit: int, skip: int = 0

@@ -12,12 +12,15 @@ from handoff.domain.model import SessionState, TargetKind, Transfer
 from handoff.domain.refusals import Refusal
 from handoff.service.history import Outcome, TransferFilter, TransferPage
 from handoff.service.scope import Scope
+from handoff.store.accounts import accounts_of
 from handoff.store.engine import snapshot
-from handoff.store.pages import MOST_SCANNED, Search, accounts_of
+from handoff.store.pages import MOST_SCANNED, Search
 from handoff.store.tables import sessions, transfers
 from handoff.store.transfers import transfer_of
 
 Conditions = Sequence[ColumnElement[bool]]
+
+_ACCOUNTS: Final = accounts_of(transfers)
 
 # An id of ours is less than this.
 _BEHIND_ALL: Final = "u"
@@ -45,7 +48,7 @@ class SqlHistory:
     def accounts(self) -> Sequence[str]:
         """Every account that has transfers."""
         with snapshot(self._reader) as connection:
-            return accounts_of(connection, "transfers")
+            return list(connection.execute(_ACCOUNTS).scalars())
 
     def find(self, scope: Scope, wanted: TransferFilter, *, before: str | None, limit: int) -> TransferPage:
         """A page of transfers, the newest first; a search goes no further than a bounded number of rows."""

@@ -4,22 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select
 from sqlalchemy.engine import RowMapping
 
 # Rows that one page looks at before it is handed over as it is, so that no search takes long.
 MOST_SCANNED: Final = 10_000
-
-# Skip-scan: the next account, as often as there are accounts.
-_ACCOUNTS: Final = """
-WITH RECURSIVE accounts(account_id) AS (
-    SELECT min(c.account_id) FROM {table} c
-    UNION ALL
-    SELECT (SELECT min(c.account_id) FROM {table} c WHERE c.account_id > accounts.account_id)
-    FROM accounts WHERE accounts.account_id IS NOT NULL
-)
-SELECT account_id FROM accounts WHERE account_id IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +61,3 @@ class Search:
     @property
     def _order(self) -> ColumnElement[Any]:
         return self.key.asc() if self.is_ascending else self.key.desc()
-
-
-def accounts_of(connection: Connection, table: str) -> Sequence[str]:
-    """Every account that has rows in the table, whose primary key begins with it."""
-    return list(connection.execute(text(_ACCOUNTS.format(table=table))).scalars())
