@@ -23,9 +23,11 @@ from handoff.domain.rules import Reassign
 from handoff.metering import metering
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
+from handoff.service.conversations import Conversations
 from handoff.service.directory import Directory
 from handoff.service.directory_file import Entry
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
+from handoff.service.history import History
 from handoff.service.importing import ImportReport, import_entries
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.outcomes import Answer, Moved, Request, Settled
@@ -37,9 +39,11 @@ from handoff.settings import Settings, SettingsError
 from handoff.store.audit import SqlAudit
 from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
+from handoff.store.conversations import SqlConversations
 from handoff.store.directory import SqlDirectory, SqlDirectoryWriter
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
+from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
 from handoff.store.schema import migrate, require_revision
@@ -199,8 +203,21 @@ async def _running(
         directory = _directory(settings, reader, stack)
         callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
         stack.callback(callbacks.store.close)
+        conversations, history = open_conversations(settings)
+        stack.callback(conversations.store.close)
         changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer, meter)
+        yield _services(
+            settings,
+            committer,
+            dispatcher,
+            directory,
+            callbacks,
+            conversations,
+            history,
+            Worker(reader),
+            changer,
+            meter,
+        )
 
 
 @asynccontextmanager
@@ -254,6 +271,8 @@ def _services(
     dispatcher: Dispatcher | None,
     directory: Directory,
     callbacks: Callbacks,
+    conversations: Conversations,
+    history: History,
     reader: Worker,
     writer: Worker,
     meter: Meter,
@@ -274,6 +293,8 @@ def _services(
         ),
         directory=directory,
         callbacks=callbacks,
+        conversations=conversations,
+        history=history,
         reader=reader,
         writer=writer,
         ids=SystemIds(),
@@ -341,6 +362,12 @@ def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: N
     """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
     reader = open_reader(settings.database_url, prepare=settings.database_prepare)
     return Callbacks(store=SqlCallbacks(reader, _writer_engine(settings)), clock=SystemClock(), wake=wake)
+
+
+def open_conversations(settings: Settings) -> tuple[Conversations, History]:
+    """The stored conversations and transfers, to look at; closing the one store closes both."""
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
+    return Conversations(store=SqlConversations(reader)), History(store=SqlHistory(reader))
 
 
 def open_audit(settings: Settings) -> SqlAudit:

@@ -11,7 +11,9 @@ from handoff.api.auth import Authenticator
 from handoff.domain.lifecycle import Opened
 from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
 from handoff.service.callbacks import Callbacks
+from handoff.service.conversations import Conversations
 from handoff.service.directory import Directory
+from handoff.service.history import History
 from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved
 from handoff.service.ports import Ids
@@ -35,6 +37,8 @@ class Services:
     authenticator: Authenticator
     directory: Directory
     callbacks: Callbacks
+    conversations: Conversations
+    history: History
     reader: Worker
     writer: Worker
     ids: Ids

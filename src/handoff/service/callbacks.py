@@ -136,6 +136,10 @@ class CallbackStore(Protocol):
         """The callback, if it is there and in scope."""
         ...
 
+    def of_transfer(self, scope: Scope, transfer_id: str, *, limit: int) -> Sequence[StoredCallback]:
+        """The transfer's callback, and its copies for other URLs; the first `limit` of them."""
+        ...
+
     def attempts(self, account_id: str, callback_id: str) -> Sequence[StoredAttempt]:
         """The attempts made, the first one first."""
         ...
