@@ -370,6 +370,18 @@ def open_conversations(settings: Settings) -> tuple[Conversations, History]:
     return Conversations(store=SqlConversations(reader)), History(store=SqlHistory(reader))
 
 
+@contextmanager
+def operating(settings: Settings) -> Iterator[Transfers]:
+    """Transfers that are decided in the caller's own thread: what an operator does beside a running service."""
+    store = open_transfer_store(settings)
+    try:
+        yield Transfers(
+            store, clock=SystemClock(), ids=SystemIds(), reassign=Reassign(settings.reassign), meter=UNMEASURED
+        )
+    finally:
+        store.close()
+
+
 def open_audit(settings: Settings) -> SqlAudit:
     """The store's auditor. Raises StoreError where the store has another revision."""
     reader = open_reader(settings.database_url, prepare=settings.database_prepare, is_patient=True)

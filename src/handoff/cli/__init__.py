@@ -7,7 +7,9 @@ from handoff.cli.apps import apps, token
 from handoff.cli.callbacks import callbacks
 from handoff.cli.demo import demo
 from handoff.cli.serve import dispatch, serve
+from handoff.cli.sessions import sessions
 from handoff.cli.store import doctor, import_, migrate, purge
+from handoff.cli.transfers import transfers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,5 +21,5 @@ def main() -> None:
     """
 
 
-for _command in (serve, dispatch, migrate, demo, import_, token, apps, callbacks, doctor, purge):
+for _command in (serve, dispatch, migrate, demo, import_, token, apps, sessions, transfers, callbacks, doctor, purge):
     main.add_command(_command)

@@ -22,6 +22,10 @@ STORE_ERROR: Final = 3
 log = logging.getLogger("handoff")
 
 
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+account_option: Final = click.option("--account", help="Of this account only.")
+
+
 class _Mistake(click.ClickException):
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)

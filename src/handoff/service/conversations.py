@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from handoff.domain.conversation import Step
 from handoff.domain.ids import is_id, is_row_id
-from handoff.domain.model import Session, SessionState, Target
+from handoff.domain.model import Session, SessionState, Stream, Target
 from handoff.service.scope import Scope
 
 
@@ -78,6 +78,10 @@ class ConversationStore(Protocol):
 
     def accounts(self) -> Sequence[str]:
         """Every account that has sessions."""
+        ...
+
+    def streams(self, stream_id: str) -> Sequence[Stream]:
+        """The streams of this id, of whatever accounts."""
         ...
 
     def find(

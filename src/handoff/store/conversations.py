@@ -9,18 +9,19 @@ from sqlalchemy.engine import RowMapping
 
 from handoff.domain.conversation import Step
 from handoff.domain.ids import conversation_id_at
-from handoff.domain.model import SessionState, Target, TargetKind
+from handoff.domain.model import SessionState, Stream, Target, TargetKind
 from handoff.service.conversations import ConversationFilter, ConversationPage, StoredConversation
 from handoff.service.scope import Scope
 from handoff.store.accounts import accounts_of
 from handoff.store.engine import snapshot
 from handoff.store.pages import MOST_SCANNED, Search
-from handoff.store.tables import sessions
+from handoff.store.tables import sessions, streams
 from handoff.store.transfers import session_of
 
 # Attempts of one session that are looked through for its steps, the newest ones.
 _MOST_ATTEMPTS: Final = 10_000
 _ACCOUNTS: Final = accounts_of(sessions)
+_STREAM_ACCOUNTS: Final = accounts_of(streams)
 
 # An id of ours is less than this.
 _BEHIND_ALL: Final = "d"
@@ -60,6 +61,13 @@ class SqlConversations:
         """Every account that has sessions."""
         with snapshot(self._reader) as connection:
             return list(connection.execute(_ACCOUNTS).scalars())
+
+    def streams(self, stream_id: str) -> Sequence[Stream]:
+        """The streams of this id, of whatever accounts."""
+        with snapshot(self._reader) as connection:
+            accounts = list(connection.execute(_STREAM_ACCOUNTS).scalars())
+            those = streams.c.account_id.in_(accounts) & (streams.c.stream_id == stream_id)
+            return [Stream(**row) for row in connection.execute(select(streams).where(those)).mappings()]
 
     def find(
         self, scope: Scope, wanted: ConversationFilter, *, before: str | None, limit: int, skip: int = 0
