@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -17,10 +18,9 @@ from handoff.api.services import Services
 from handoff.dispatching import address_rules, dispatching, threads
 from handoff.domain.address_policy import refuse_url
 from handoff.domain.rules import Reassign
-from handoff.feeding import feeding, telling
+from handoff.feeding import Tellers, feeding, telling
 from handoff.metering import metering
 from handoff.migrating import prepare_store
-from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
 from handoff.service.dispatcher import Dispatcher
@@ -33,7 +33,7 @@ from handoff.service.worker import Worker
 from handoff.settings import Settings
 from handoff.signing import signing_secrets
 from handoff.store.engine import is_sqlite
-from handoff.stores import open_callbacks, open_directory, open_transfer_store
+from handoff.stores import open_callbacks, open_conversations, open_directory, open_transfer_store
 from handoff.system import SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
@@ -88,14 +88,31 @@ async def _running(
         committer = stack.enter_context(_committer(settings, open_transfers, writer, tell.both, meter))
         committer.start()
         stack.push_async_callback(committer.stop)
-        directory = _directory(settings, reader, stack)
-        callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, tell.callbacks))
-        stack.callback(callbacks.store.close)
-        changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        changed = partial(loop.call_soon_threadsafe, tell.events)
-        yield _services(
-            settings, committer, dispatcher, directory, callbacks, feed, changed, Worker(reader), changer, meter
+        parts = _Parts(
+            settings=settings,
+            committer=committer,
+            dispatcher=dispatcher,
+            feed=feed,
+            tell=tell,
+            reader=Worker(reader),
+            writer=Worker(writer if is_sqlite(settings.database_url) else reader),
+            meter=meter,
         )
+        yield _services(parts, stack)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What is at work while the service runs."""
+
+    settings: Settings
+    committer: Committer[Request, Settled]
+    dispatcher: Dispatcher | None
+    feed: Feed
+    tell: Tellers
+    reader: Worker
+    writer: Worker
+    meter: Meter
 
 
 @contextmanager
@@ -124,49 +141,52 @@ def _committer(
     writer.submit(store.close).result()
 
 
-def _directory(settings: Settings, reader: ThreadPoolExecutor, stack: AsyncExitStack) -> Directory:
-    store = open_directory(settings)
-    stack.callback(store.close)
-    # A token may be trusted on a directory entry that is about to lapse: each gets half of the whole.
-    return Directory(store, worker=Worker(reader), trust_s=settings.token_cache_seconds / 2)
-
-
-def _services(
-    settings: Settings,
-    committer: Committer[Request, Settled],
-    dispatcher: Dispatcher | None,
-    directory: Directory,
-    callbacks: Callbacks,
-    feed: Feed,
-    changed: Callable[[], object],
-    reader: Worker,
-    writer: Worker,
-    meter: Meter,
-) -> Services:
-    async def check_ready() -> dict[str, str | None]:
-        checks = {"store": await directory.problem(), "committer": None if committer.is_alive else "stopped"}
-        checks["feed"] = None if feed.is_open else "stopped"
-        if dispatcher is not None:
-            checks["dispatcher"] = None if dispatcher.is_alive else "stopped"
-        return checks
-
+def _services(parts: _Parts, stack: AsyncExitStack) -> Services:
+    settings = parts.settings
+    in_loop = asyncio.get_running_loop().call_soon_threadsafe
+    directory = _directory(parts, stack)
+    callbacks = open_callbacks(settings, wake=partial(in_loop, parts.tell.callbacks))
+    stack.callback(callbacks.store.close)
+    conversations, history = open_conversations(settings)
+    stack.callback(conversations.store.close)
+    submit = parts.committer.submit
     return Services(
         # One committer takes every kind of request; what each kind comes to, `Ledger.settle` tells.
-        assign=cast("Callable[[AssignRequest], Awaitable[Answer]]", committer.submit),
-        open_session=cast("Callable[[OpenRequest], Awaitable[Opened]]", committer.submit),
-        move_session=cast("Callable[[MoveRequest], Awaitable[Moved]]", committer.submit),
+        assign=cast("Callable[[AssignRequest], Awaitable[Answer]]", submit),
+        open_session=cast("Callable[[OpenRequest], Awaitable[Opened]]", submit),
+        move_session=cast("Callable[[MoveRequest], Awaitable[Moved]]", submit),
         authenticator=Authenticator(
             directory, SystemClock(), trust_s=settings.token_cache_seconds / 2, leeway_s=settings.token_leeway_seconds
         ),
         directory=directory,
         callbacks=callbacks,
-        feed=feed,
-        changed=changed,
-        reader=reader,
-        writer=writer,
+        conversations=conversations,
+        history=history,
+        feed=parts.feed,
+        changed=partial(in_loop, parts.tell.events),
+        reader=parts.reader,
+        writer=parts.writer,
         ids=SystemIds(),
         refuse_callback_url=lru_cache(_URLS_REMEMBERED)(partial(refuse_url, rules=address_rules(settings))),
-        check_ready=check_ready,
-        meter=meter,
+        check_ready=partial(_check_ready, parts, directory),
+        meter=parts.meter,
         tell=Teller(SystemClock()),
     )
+
+
+def _directory(parts: _Parts, stack: AsyncExitStack) -> Directory:
+    store = open_directory(parts.settings)
+    stack.callback(store.close)
+    # A token may be trusted on a directory entry that is about to lapse: each gets half of the whole.
+    return Directory(store, worker=parts.reader, trust_s=parts.settings.token_cache_seconds / 2)
+
+
+async def _check_ready(parts: _Parts, directory: Directory) -> dict[str, str | None]:
+    checks = {
+        "store": await directory.problem(),
+        "committer": None if parts.committer.is_alive else "stopped",
+        "feed": None if parts.feed.is_open else "stopped",
+    }
+    if parts.dispatcher is not None:
+        checks["dispatcher"] = None if parts.dispatcher.is_alive else "stopped"
+    return checks

@@ -7,16 +7,20 @@ from typing import Final
 from sqlalchemy import Engine
 
 from handoff.service.callbacks import Callbacks
+from handoff.service.conversations import Conversations
+from handoff.service.history import History
 from handoff.service.ports import TransferStore
 from handoff.service.retention import Retention
 from handoff.settings import Settings
 from handoff.store.audit import SqlAudit
 from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
+from handoff.store.conversations import SqlConversations
 from handoff.store.directory import SqlDirectory
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
 from handoff.store.events import SqlFeed
+from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
 from handoff.store.schema import require_revision
@@ -72,6 +76,12 @@ def open_audit(settings: Settings) -> SqlAudit:
     kept_ms = round(min(settings.retention_delivered_days, settings.retention_dead_days) * _DAY_MS)
     writer = open_store(settings, is_patient=True)
     return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms)
+
+
+def open_conversations(settings: Settings) -> tuple[Conversations, History]:
+    """The stored conversations and transfers, to look at; closing the one store closes both."""
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
+    return Conversations(store=SqlConversations(reader)), History(store=SqlHistory(reader))
 
 
 @contextmanager

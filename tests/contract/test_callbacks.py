@@ -8,8 +8,9 @@ import pytest
 from handoff import Settings
 from handoff.domain.ids import callback_id_at
 from handoff.domain.retry import MAX_ATTEMPTS, Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
-from handoff.service.callbacks import CallbackFilter, CallbackState, CallbackStore, Scope
+from handoff.service.callbacks import CallbackFilter, CallbackState, CallbackStore
 from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, TransferStore
+from handoff.service.scope import Scope
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox

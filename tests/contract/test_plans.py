@@ -7,13 +7,18 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from handoff import Settings
-from handoff.service.callbacks import CallbackFilter, CallbackState, Scope
+from handoff.service.callbacks import CallbackFilter, CallbackState
+from handoff.service.conversations import ConversationFilter
+from handoff.service.history import TransferFilter
 from handoff.service.ports import Changes
 from handoff.service.retention import CallbackPlace, Cutoffs
+from handoff.service.scope import Scope
 from handoff.store.batch import PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
+from handoff.store.conversations import SqlConversations
 from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import is_sqlite, open_writer
+from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
@@ -129,6 +134,34 @@ def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: En
     if is_sqlite(stored.database_url):  # PostgreSQL chooses by its statistics, and here there are none
         for index in ("callbacks_dead", "callbacks_due", "callbacks_leased"):
             assert any(f"USING INDEX {index}" in plan for plan in plans.found)
+
+
+def test_the_statements_of_conversations_and_their_history_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    store = SqlTransferStore(engine, batch)
+    with store.begin() as transaction:
+        transaction.write(Changes(transfers=[facts.transfer(number) for number in range(1, 4)]))
+    scope = Scope(account_id=sample.ACCOUNT, stream_id=sample.STREAM)
+    conversations, history = SqlConversations(engine), SqlHistory(engine)
+    found = conversations.find(scope, ConversationFilter(source="rtm", since=1), before=None, limit=2, skip=1)
+    conversations.find(scope, ConversationFilter(holder=facts.TRANSFER.target), before=None, limit=2)
+    conversations.of_session(scope, sample.SESSION)
+    conversations.get(scope, "c-1")
+    history.find(scope, TransferFilter(agent_id=sample.AGENT, since=1), before=None, limit=1)
+    history.find(scope, TransferFilter(session_id=sample.SESSION), before=None, limit=1)
+    history.of_session(scope, sample.SESSION, after=None, limit=1)
+    history.get(scope, "tr_1")
+    store.close()
+
+    assert found.conversations == []
+    assert len(plans.found) >= 12
+    assert [plan for plan in plans.found if any(scan in plan for scan in (*scans, "SCAN transfers"))] == []
+    used = "\n".join(plans.found)
+    if is_sqlite(stored.database_url):  # PostgreSQL chooses by its statistics, and here there are none
+        counts = [used.count(f"INDEX {index}") for index in ("sessions_conversation", "sessions_held")]
+        assert min(counts) >= 2
+        # The steps of a conversation, the filter for its session and its history, each with where it ends.
+        assert used.count("INDEX transfers_session") == 6
 
 
 def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:

@@ -10,8 +10,10 @@ from handoff.domain.lifecycle import Opened
 from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
 from handoff.service.attempt_log import Tell
 from handoff.service.callbacks import Callbacks
+from handoff.service.conversations import Conversations
 from handoff.service.directory import Directory
 from handoff.service.following import Feed
+from handoff.service.history import History
 from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved
 from handoff.service.ports import Ids
@@ -38,6 +40,8 @@ class Services:
     callbacks: Callbacks
     feed: Feed
     changed: Callable[[], object]
+    conversations: Conversations
+    history: History
     reader: Worker
     writer: Worker
     ids: Ids

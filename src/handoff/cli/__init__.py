@@ -51,6 +51,8 @@ _COMMANDS: Final = {
     ),
     "apps": ("handoff.cli.apps", "Apps: who may call."),
     "token": ("handoff.cli.apps", "Make a token for APP_ID with its newest secret."),
+    "sessions": ("handoff.cli.sessions", "Sessions: who has them, and what was tried with them."),
+    "transfers": ("handoff.cli.transfers", "Transfers: every attempt to move a session, won or refused."),
     "callbacks": ("handoff.cli.callbacks", "Callbacks: which are waiting or dead, and what to do about them."),
     "doctor": ("handoff.cli.store", "Check the invariants I1 to I6 in the stored rows; exit 1 on any violation."),
     "purge": ("handoff.cli.store", "Delete callbacks whose time is over, which dispatchers also do every ten minutes."),

@@ -28,6 +28,10 @@ _GC_THRESHOLDS: Final = (50_000, 20, 50)
 log = logging.getLogger("handoff")
 
 
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+account_option: Final = click.option("--account", help="Of this account only.")
+
+
 class _Mistake(click.ClickException):
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
