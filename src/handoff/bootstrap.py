@@ -22,6 +22,7 @@ from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.model import AssignRequest
 from handoff.domain.rules import Reassign
 from handoff.metering import metering
+from handoff.service.agents import Agents
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
@@ -30,10 +31,12 @@ from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.importing import ImportReport, import_entries
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.ports import TransferStore
+from handoff.service.queues import Queues
 from handoff.service.retention import Retention, purge_for_ever
 from handoff.service.transfer import Answer, Transfers
 from handoff.service.worker import Worker
 from handoff.settings import Settings, SettingsError
+from handoff.store.agents import SqlAgents
 from handoff.store.audit import SqlAudit
 from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
@@ -41,6 +44,7 @@ from handoff.store.directory import SqlDirectory, SqlDirectoryWriter
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
 from handoff.store.outbox import SqlOutbox
+from handoff.store.queues import SqlQueues
 from handoff.store.retention import SqlRetention
 from handoff.store.schema import migrate, require_revision
 from handoff.store.transfers import SqlTransferStore
@@ -195,8 +199,12 @@ async def _running(
         directory = _directory(settings, reader, stack)
         callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
         stack.callback(callbacks.store.close)
+        agents, queues = open_agents(settings)
+        stack.callback(agents.store.close)
         changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer, meter)
+        yield _services(
+            settings, committer, dispatcher, directory, callbacks, agents, queues, Worker(reader), changer, meter
+        )
 
 
 @asynccontextmanager
@@ -250,6 +258,8 @@ def _services(
     dispatcher: Dispatcher | None,
     directory: Directory,
     callbacks: Callbacks,
+    agents: Agents,
+    queues: Queues,
     reader: Worker,
     writer: Worker,
     meter: Meter,
@@ -267,6 +277,8 @@ def _services(
         ),
         directory=directory,
         callbacks=callbacks,
+        agents=agents,
+        queues=queues,
         reader=reader,
         writer=writer,
         ids=SystemIds(),
@@ -334,6 +346,16 @@ def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: N
     """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
     reader = open_reader(settings.database_url, prepare=settings.database_prepare)
     return Callbacks(store=SqlCallbacks(reader, _writer_engine(settings)), clock=SystemClock(), wake=wake)
+
+
+def open_agents(settings: Settings) -> tuple[Agents, Queues]:
+    """The stored agents and queues, which share their connections; closing the one store closes both."""
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
+    # PostgreSQL takes changes over the connections of reads; SQLite's must begin with the write lock.
+    writer = _writer_engine(settings) if is_sqlite(settings.database_url) else reader
+    clock, ids = SystemClock(), SystemIds()
+    agents = Agents(store=SqlAgents(reader, writer, _batch(settings)), clock=clock, ids=ids)
+    return agents, Queues(store=SqlQueues(reader, writer), clock=clock, ids=ids)
 
 
 def open_audit(settings: Settings) -> SqlAudit:

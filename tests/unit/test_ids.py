@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from fakes import FakeIds
-from handoff.domain.ids import callback_id, is_id, transfer_id
+from handoff.domain.ids import agent_id, callback_id, is_id, queue_id, transfer_id, user_id
 
 UUID = FakeIds().fresh()
 URL = "https://receiver.example/größer"
@@ -50,3 +50,10 @@ def test_copies_for_two_urls_have_two_ids_and_for_one_url_one() -> None:
 
     assert first == again
     assert first != other
+
+
+def test_the_ids_of_agents_and_queues_have_the_vendors_shape() -> None:
+    assert agent_id(UUID) == "a-190a1b2-c3d4-7000-8000-000000000001"
+    assert queue_id(UUID) == "qu-190a1b2-c3d4-7000-8000-000000000001"
+    assert user_id(UUID) == f"u-{UUID}"
+    assert all(is_id(make(UUID)) for make in (agent_id, queue_id, user_id))

@@ -9,10 +9,12 @@ from fastapi import Request
 
 from handoff.api.auth import Authenticator
 from handoff.domain.model import AssignRequest
+from handoff.service.agents import Agents
 from handoff.service.callbacks import Callbacks
 from handoff.service.directory import Directory
 from handoff.service.meter import Meter
 from handoff.service.ports import Ids
+from handoff.service.queues import Queues
 from handoff.service.transfer import Answer
 from handoff.service.worker import Worker
 
@@ -31,6 +33,8 @@ class Services:
     authenticator: Authenticator
     directory: Directory
     callbacks: Callbacks
+    agents: Agents
+    queues: Queues
     reader: Worker
     writer: Worker
     ids: Ids

@@ -24,6 +24,7 @@ from handoff.service.callbacks import (
     StoredAttempt,
     StoredCallback,
 )
+from handoff.store.accounts import accounts_of
 from handoff.store.errors import translated
 from handoff.store.tables import callback_attempts, callbacks, transfers
 
@@ -45,16 +46,7 @@ _INDEX_OF_STATE: Final = {
     CallbackState.DEAD: "INDEXED BY callbacks_dead",
 }
 
-# Skip-scan: the next account, as often as there are accounts.
-_ACCOUNTS: Final = text("""
-WITH RECURSIVE accounts(account_id) AS (
-    SELECT min(c.account_id) FROM callbacks c
-    UNION ALL
-    SELECT (SELECT min(c.account_id) FROM callbacks c WHERE c.account_id > accounts.account_id)
-    FROM accounts WHERE accounts.account_id IS NOT NULL
-)
-SELECT account_id FROM accounts WHERE account_id IS NOT NULL
-""")
+_ACCOUNTS: Final = accounts_of(callbacks)
 
 _is_this: Final = (callbacks.c.account_id == bindparam("account")) & (callbacks.c.callback_id == bindparam("callback"))
 _renew: Final = (
