@@ -13,6 +13,7 @@ from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
 
 ROUTING: Final = "Routing"
+CONFIGURATION: Final = "Configuration"
 
 _is_request_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}").fullmatch
 

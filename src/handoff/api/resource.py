@@ -17,6 +17,7 @@ from handoff.api.responses import BASE_PATH, AccountId, RequestId, StreamId
 from handoff.api.services import Services, services_of
 from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
+from handoff.service.agent_store import DirectoryRefused
 from handoff.service.ports import StoreError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -55,7 +56,7 @@ def _bounded(handle: Handler, scope: str, *, has_body: bool) -> Handler:
             if has_body:
                 request._body = await read_body(request)  # noqa: SLF001 (where starlette keeps a body that was read)
             response = await handle(request)
-        except Refuse as refuse:
+        except (Refuse, DirectoryRefused) as refuse:
             return refused(refuse.refusal, refuse.detail, facts)
         except RequestValidationError as error:
             return refused(Refusal.INVALID_REQUEST, _sentence(error), facts)
