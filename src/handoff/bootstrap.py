@@ -33,7 +33,7 @@ from handoff.service.worker import Worker
 from handoff.settings import Settings
 from handoff.signing import signing_secrets
 from handoff.store.engine import is_sqlite
-from handoff.stores import open_callbacks, open_conversations, open_directory, open_transfer_store
+from handoff.stores import open_agents, open_callbacks, open_conversations, open_directory, open_transfer_store
 from handoff.system import SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
@@ -149,6 +149,8 @@ def _services(parts: _Parts, stack: AsyncExitStack) -> Services:
     stack.callback(callbacks.store.close)
     conversations, history = open_conversations(settings)
     stack.callback(conversations.store.close)
+    agents, queues = open_agents(settings, changed=partial(in_loop, parts.tell.events))
+    stack.callback(agents.store.close)
     submit = parts.committer.submit
     return Services(
         # One committer takes every kind of request; what each kind comes to, `Ledger.settle` tells.
@@ -159,11 +161,12 @@ def _services(parts: _Parts, stack: AsyncExitStack) -> Services:
             directory, SystemClock(), trust_s=settings.token_cache_seconds / 2, leeway_s=settings.token_leeway_seconds
         ),
         directory=directory,
+        agents=agents,
+        queues=queues,
         callbacks=callbacks,
         conversations=conversations,
         history=history,
         feed=parts.feed,
-        changed=partial(in_loop, parts.tell.events),
         reader=parts.reader,
         writer=parts.writer,
         ids=SystemIds(),

@@ -6,12 +6,15 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from handoff.service.agents import Agents
 from handoff.service.callbacks import Callbacks
 from handoff.service.conversations import Conversations
 from handoff.service.history import History
 from handoff.service.ports import TransferStore
+from handoff.service.queues import Queues
 from handoff.service.retention import Retention
 from handoff.settings import Settings
+from handoff.store.agents import SqlAgents
 from handoff.store.audit import SqlAudit
 from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
@@ -22,10 +25,11 @@ from handoff.store.errors import translated
 from handoff.store.events import SqlFeed
 from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
+from handoff.store.queues import SqlQueues
 from handoff.store.retention import SqlRetention
 from handoff.store.schema import require_revision
 from handoff.store.transfers import SqlTransferStore
-from handoff.system import SystemClock
+from handoff.system import SystemClock, SystemIds
 
 _DAY_MS: Final = 86_400_000
 
@@ -60,6 +64,19 @@ def open_directory(settings: Settings) -> SqlDirectory:
 def open_feed(settings: Settings) -> SqlFeed:
     """The stored events, for reading."""
     return SqlFeed(open_reader(settings.database_url, prepare=settings.database_prepare), _batch(settings))
+
+
+def open_agents(settings: Settings, *, changed: Callable[[], object] = lambda: None) -> tuple[Agents, Queues]:
+    """The stored agents and queues, which share their connections; closing the one store closes both.
+
+    `changed` is called after every change that is an event.
+    """
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
+    # PostgreSQL takes changes over the connections of reads; SQLite's must begin with the write lock.
+    writer = open_store(settings) if is_sqlite(settings.database_url) else reader
+    clock, ids = SystemClock(), SystemIds()
+    agents = Agents(store=SqlAgents(reader, writer, _batch(settings)), clock=clock, ids=ids, changed=changed)
+    return agents, Queues(store=SqlQueues(reader, writer), clock=clock, ids=ids)
 
 
 def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> Callbacks:

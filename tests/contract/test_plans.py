@@ -6,13 +6,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
+from fakes import FakeClock, FakeIds
 from handoff import Settings
+from handoff.domain.model import AgentStatus
+from handoff.service.agent_store import AgentFilter, OrgScope
+from handoff.service.agents import AgentFields, Agents
 from handoff.service.callbacks import CallbackFilter, CallbackState
 from handoff.service.conversations import ConversationFilter
 from handoff.service.history import TransferFilter
 from handoff.service.ports import Changes
+from handoff.service.queues import QueueFields, Queues, WantedMember
 from handoff.service.retention import CallbackPlace, Cutoffs
 from handoff.service.scope import Scope
+from handoff.store.agents import SqlAgents
 from handoff.store.batch import PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.conversations import SqlConversations
@@ -20,6 +26,7 @@ from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import is_sqlite, open_writer
 from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
+from handoff.store.queues import SqlQueues
 from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
 from rigs import facts, sample
@@ -162,6 +169,43 @@ def test_the_statements_of_conversations_and_their_history_scan_no_table(stored:
         assert min(counts) >= 2
         # The steps of a conversation, the filter for its session and its history, each with where it ends.
         assert used.count("INDEX transfers_session") == 6
+
+
+def test_the_statements_on_agents_and_queues_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, _ = watched(engine, stored)
+    scope = OrgScope(account_id=sample.ACCOUNT, org_id=sample.ORG)
+    agents = Agents(store=SqlAgents(engine, engine, batch), clock=FakeClock(), ids=FakeIds())
+    queues = Queues(store=SqlQueues(engine, engine), clock=FakeClock(), ids=FakeIds())
+    skills = {"s-1": {"skillId": "s-1"}}
+    said = AgentFields(email_id="jane@example.com", skills=skills, queues={sample.QUEUE: True}, profile={})
+    made = agents.create(sample.ACCOUNT, sample.ORG, said, created_by="x").agent.agent_id
+    agents.set_status(scope, made, AgentStatus.AVAILABLE, expires_in_s=60)
+    agents.replace(scope, made, said)
+    member = WantedMember(agent_id=made, user_id=None, is_preferred=False)
+    queues.create(sample.ACCOUNT, sample.ORG, QueueFields(name="q", members=[member], profile={}), created_by="x")
+    for wanted in (
+        AgentFilter(),
+        AgentFilter(custom_id="1111"),
+        AgentFilter(agent_ids=[made, "u-1"]),
+        AgentFilter(queue_ids=[sample.QUEUE, sample.OTHER_QUEUE]),
+        AgentFilter(skill_ids=["s-1", "s-2"], queue_ids=[sample.QUEUE], agent_ids=[made]),
+    ):
+        agents.store.find(scope, wanted, limit=2, with_queues=True)
+        agents.store.find_brief(scope, wanted, after="a", limit=2)
+    queues.store.find(scope, limit=2)
+    queues.store.queues_of(scope, [made, "u-1"], after="", limit=2)
+    agents.store.accounts()
+    agents.delete(scope, made)
+    agents.store.close()
+
+    tables = ("agents", "agent_skills", "queues", "queue_agents", "events", "event_heads")
+    scans = [f"SCAN {name}" for name in tables] if is_sqlite(stored.database_url) else ["Seq Scan"]
+    assert len(plans.found) >= 40
+    assert [plan for plan in plans.found if any(scan in plan for scan in scans)] == []
+    if is_sqlite(stored.database_url):  # whoever is named is found without walking through the org
+        named = [plan for plan in plans.found if plan.startswith("SELECT agents.") and "agent_id IN (SELECT" in plan]
+        assert len(named) == 7
+        assert all("SEARCH agents USING PRIMARY KEY (account_id=? AND agent_id=?)\nLIST" in plan for plan in named)
 
 
 def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:

@@ -5,14 +5,17 @@ import pytest
 
 from fakes import FakeIds
 from handoff.domain.ids import (
+    agent_id,
     callback_id,
     callback_id_at,
     conversation_id,
     conversation_id_at,
     is_id,
     is_row_id,
+    queue_id,
     transfer_id,
     transfer_id_at,
+    user_id,
 )
 
 UUID = FakeIds().fresh()
@@ -81,3 +84,10 @@ def test_an_id_of_ours_that_is_made_from_the_longest_of_a_callers_is_that_of_a_r
     assert (is_id(longest), is_row_id(longest)) == (False, True)
     assert not is_row_id("x" * 200)
     assert not is_row_id("c-\x00")
+
+
+def test_the_ids_of_agents_and_queues_have_the_vendors_shape() -> None:
+    assert agent_id(UUID) == "a-190a1b2-c3d4-7000-8000-000000000001"
+    assert queue_id(UUID) == "qu-190a1b2-c3d4-7000-8000-000000000001"
+    assert user_id(UUID) == f"u-{UUID}"
+    assert all(is_id(make(UUID)) for make in (agent_id, queue_id, user_id))

@@ -19,12 +19,13 @@ from handoff.api.sentences import sentence_of_all
 from handoff.api.services import Services, services_of
 from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
+from handoff.service.agent_store import DirectoryRefused
 from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreError
 from handoff.service.scope import Scope
 
 # What a call may be refused for.
-_ERRORS: Final = (Refuse, RequestValidationError, HTTPException, Overloaded, StoreError)
+_ERRORS: Final = (Refuse, DirectoryRefused, RequestValidationError, HTTPException, Overloaded, StoreError)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -84,6 +85,8 @@ def _refuse(error: Exception, facts: RequestFacts) -> Refuse:
     match error:
         case Refuse():
             return error
+        case DirectoryRefused():
+            return Refuse(error.refusal, error.detail)
         case RequestValidationError():
             return Refuse(Refusal.INVALID_REQUEST, _sentence(error))
         case HTTPException():  # from FastAPI, about a body that no parser gets to the end of

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from handoff.api.auth import Authenticator
 from handoff.domain.lifecycle import Opened
 from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
+from handoff.service.agents import Agents
 from handoff.service.attempt_log import Tell
 from handoff.service.callbacks import Callbacks
 from handoff.service.conversations import Conversations
@@ -17,6 +18,7 @@ from handoff.service.history import History
 from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved
 from handoff.service.ports import Ids
+from handoff.service.queues import Queues
 from handoff.service.worker import Worker
 
 
@@ -39,9 +41,10 @@ class Services:
     directory: Directory
     callbacks: Callbacks
     feed: Feed
-    changed: Callable[[], object]
     conversations: Conversations
     history: History
+    agents: Agents
+    queues: Queues
     reader: Worker
     writer: Worker
     ids: Ids

@@ -35,6 +35,21 @@ def conversation_id(fresh: str) -> str:
     return f"c-{fresh[1:]}"
 
 
+def agent_id(fresh: str) -> str:
+    """The id of an agent in the vendor's shape, like that of a conversation but with `a-`."""
+    return f"a-{fresh[1:]}"
+
+
+def queue_id(fresh: str) -> str:
+    """The id of a queue in the vendor's shape, like that of a conversation but with `qu-`."""
+    return f"qu-{fresh[1:]}"
+
+
+def user_id(fresh: str) -> str:
+    """The id of the user who an agent is, `u-` and a whole UUID."""
+    return f"u-{fresh}"
+
+
 def callback_id(transfer: str, copy_for_url: str | None = None) -> str:
     """The id of the one callback of a transfer, `msg_` and the transfer's UUID.
 
