@@ -27,8 +27,11 @@ agent_ids = st.sampled_from([*AGENTS, "a-2", "a-9"])
 to_agents = agent_ids.map(lambda name: {"aId": name})
 targets = st.one_of(to_agents, to_agents, st.just({"queueId": sample.QUEUE}))
 statuses = st.sampled_from(["AVAILABLE", "AVAILABLE", "AWAY", "OFFLINE"])
-sessions = st.sampled_from([*SESSIONS, SESSIONS[0], "s-9"])
-holders = st.none() | st.sampled_from(list(AGENTS))
+sessions = st.sampled_from([*SESSIONS[:2] * 3, *SESSIONS, "s-9"])
+keys = st.sampled_from([None, None, None, None, "k-1", "k-2"])
+# Whom a call expects: nobody, whoever has the session, or somebody.
+PRESENT: Final = "(who has it)"
+expectations = st.sampled_from([None, None, PRESENT, PRESENT, *AGENTS])
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -48,7 +51,8 @@ class Lives(RuleBasedStateMachine):
         api.change(tables.apps, {"app_id": sample.APP}, scopes=list(SCOPES))
         for name, slots in AGENTS.items():
             self.create_agent(name, slots)
-        self.won: dict[str, tuple[dict[str, Any], bytes]] = {}
+        for session in SESSIONS[:2]:
+            self.open(session)
 
     def call(self, method: str, path: str, body: object = None) -> Response:
         response = self.api.client.request(method, f"{BASE}{path}", headers=sample.headers(), json=body)
@@ -69,9 +73,9 @@ class Lives(RuleBasedStateMachine):
         session=sessions,
         first=targets,
         fallback=st.just([]) | st.lists(targets, max_size=3),
-        expected=holders,
+        expected=expectations,
         dry=st.sampled_from([False, False, False, True]),
-        key=st.none() | st.sampled_from(["k-1", "k-2"]),
+        key=keys,
     )
     def assign(
         self,
@@ -83,6 +87,7 @@ class Lives(RuleBasedStateMachine):
         *,
         dry: bool,
     ) -> None:
+        expected = self.holder(session) if expected == PRESENT else expected
         body: dict[str, Any] = sample.body(
             **{"aId": None, "botSessionId": session, "expectedAgentId": expected, **first}
         )
@@ -107,9 +112,10 @@ class Lives(RuleBasedStateMachine):
         assert shown["version"] == int(answer.headers["etag"].strip('"'))
         assert self.holdings()[session][1] == (told.get("queueId") or told.get("agentId"))
 
-    @rule(session=sessions, how=st.sampled_from(["release", "release", "close"]), expected=holders)
+    @rule(session=sessions, how=st.sampled_from(["release", "release", "close"]), expected=expectations)
     def move(self, session: str, how: str, expected: str | None) -> None:
         before = self.holdings().get(session)
+        expected = self.holder(session) if expected == PRESENT else expected
         body = {"expectedAgentId": expected} if expected else None
         first = self.call("POST", f"/conversations/sessions/{session}/{how}", body)
         after = self.holdings()
@@ -149,6 +155,11 @@ class Lives(RuleBasedStateMachine):
     @rule(name=st.sampled_from(list(AGENTS)))
     def bring_agent_back(self, name: str) -> None:
         self.create_agent(name, AGENTS[name])
+
+    def holder(self, session: str) -> str | None:
+        """The agent who has the session now."""
+        state, holder, _ = self.holdings().get(session, ("", None, 0))
+        return holder if state == "agent" else None
 
     def holdings(self) -> dict[str, tuple[str, str | None, int]]:
         """Who has each session, and its version."""
