@@ -88,9 +88,8 @@ class Lives(RuleBasedStateMachine):
         dry: bool,
     ) -> None:
         expected = self.holder(session) if expected == PRESENT else expected
-        body: dict[str, Any] = sample.body(
-            **{"aId": None, "botSessionId": session, "expectedAgentId": expected, **first}
-        )
+        named: dict[str, Any] = {"aId": None, "botSessionId": session, "expectedAgentId": expected, **first}
+        body: dict[str, Any] = sample.body(**named)
         body |= {"fallback": fallback, "dryRun": dry} | ({"transferredType": "QUEUE"} if "queueId" in first else {})
         headers = sample.headers() | ({"Idempotency-Key": key} if key else {})
         before = self.holdings()
