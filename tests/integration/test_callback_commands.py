@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from conftest import StartService
 from handoff import Settings, load_directory
@@ -15,6 +15,7 @@ from handoff.store.tables import callback_attempts, callbacks
 from handoff.stores import open_transfer_store
 from handoff.system import SystemClock
 from rigs import api, facts, sample
+from rigs.backlog import queue_up
 from rigs.command import handoff
 
 DAY_MS = 86_400_000
@@ -165,6 +166,24 @@ def test_all_that_are_dead_are_sent_again_in_every_account(url: str) -> None:
 
     assert (run.exit_code, run.stdout) == (0, "2 callbacks will be sent again\n")
     assert states(url) == {dead[0]: "pending", dead[1]: "pending", delivered: "delivered"}
+
+
+def test_many_are_spread_out_over_all_steps(sqlite_url: str) -> None:
+    settings = Settings(database_url=sqlite_url)
+    load_directory(settings, sample.directory())
+    queue_up(settings, ["http://a.example/"] * 1_500, first_number=1)
+    engine = open_writer(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(update(callbacks).values(**DEAD))
+
+    run = handoff("callbacks", "redeliver", "--all", "--per-second", "1000", url=sqlite_url)
+    with engine.begin() as connection:
+        dues = sorted(connection.scalars(select(callbacks.c.due_at)))
+    engine.dispose()
+
+    assert run.stdout == "1500 callbacks will be sent again\n"
+    assert len(set(dues)) == 1_500
+    assert dues[-1] - dues[0] >= 1_499
 
 
 @pytest.mark.parametrize("arguments", [(), ("msg_1", "--all")])
