@@ -8,16 +8,19 @@ from sqlalchemy import Connection, Engine, event
 
 from handoff import Settings
 from handoff.service.callbacks import CallbackFilter, CallbackState, Scope
+from handoff.service.feed import View
 from handoff.service.ports import Changes
-from handoff.service.retention import CallbackPlace, Cutoffs
+from handoff.service.retention import CallbackPlace, Cutoffs, EventPlace
 from handoff.store.batch import PostgresBatch, SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import is_sqlite, open_writer
+from handoff.store.events import SqlFeed
+from handoff.store.feed import append_events
 from handoff.store.outbox import SqlOutbox
 from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
-from rigs import facts, sample
+from rigs import facts, feed, sample
 
 CUTOFFS = Cutoffs(delivered_before=1, dead_before=1, events_before=1)
 _PARTIAL = ("callbacks_due", "callbacks_leased")
@@ -129,6 +132,22 @@ def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: En
     if is_sqlite(stored.database_url):  # PostgreSQL chooses by its statistics, and here there are none
         for index in ("callbacks_dead", "callbacks_due", "callbacks_leased"):
             assert any(f"USING INDEX {index}" in plan for plan in plans.found)
+
+
+def test_the_statements_of_the_feed_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    with engine.begin() as connection:
+        append_events(connection, batch, [feed.event(number) for number in range(1, 4)])
+    store = SqlFeed(engine, batch)
+    view = View(account_id=sample.ACCOUNT, stream_id=sample.STREAM, org_id=sample.ORG, agent_id=sample.AGENT)
+    for after in (1, "oldest", "latest"):
+        store.page(view, after=after, limit=2)
+    store.heads([sample.ACCOUNT])
+    store.between(sample.ACCOUNT, 1, 3)
+    SqlRetention(engine).purge_step(CUTOFFS, EventPlace())
+
+    assert len(plans.found) >= 13
+    assert [plan for plan in plans.found if any(scan in plan for scan in (*scans, "SCAN e"))] == []
 
 
 def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:
