@@ -13,10 +13,11 @@ from handoff.service.agent_store import AgentFilter, OrgScope
 from handoff.service.agents import AgentFields, Agents
 from handoff.service.callbacks import CallbackFilter, CallbackState
 from handoff.service.conversations import ConversationFilter
+from handoff.service.feed import View
 from handoff.service.history import TransferFilter
 from handoff.service.ports import Changes
 from handoff.service.queues import QueueFields, Queues, WantedMember
-from handoff.service.retention import CallbackPlace, Cutoffs
+from handoff.service.retention import CallbackPlace, Cutoffs, EventPlace
 from handoff.service.scope import Scope
 from handoff.store.agents import SqlAgents
 from handoff.store.batch import PostgresBatch, SqliteBatch
@@ -24,12 +25,14 @@ from handoff.store.callbacks import SqlCallbacks
 from handoff.store.conversations import SqlConversations
 from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import is_sqlite, open_writer
+from handoff.store.events import SqlFeed
+from handoff.store.feed import append_events
 from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
 from handoff.store.queues import SqlQueues
 from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
-from rigs import facts, sample
+from rigs import facts, feed, sample
 
 CUTOFFS = Cutoffs(delivered_before=1, dead_before=1, events_before=1)
 _PARTIAL = ("callbacks_due", "callbacks_leased")
@@ -206,6 +209,22 @@ def test_the_statements_on_agents_and_queues_scan_no_table(stored: Settings, eng
         named = [plan for plan in plans.found if plan.startswith("SELECT agents.") and "agent_id IN (SELECT" in plan]
         assert len(named) == 7
         assert all("SEARCH agents USING PRIMARY KEY (account_id=? AND agent_id=?)\nLIST" in plan for plan in named)
+
+
+def test_the_statements_of_the_feed_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    with engine.begin() as connection:
+        append_events(connection, batch, [feed.event(number) for number in range(1, 4)])
+    store = SqlFeed(engine, batch)
+    view = View(account_id=sample.ACCOUNT, stream_id=sample.STREAM, org_id=sample.ORG, agent_id=sample.AGENT)
+    for after in (1, "oldest", "latest"):
+        store.page(view, after=after, limit=2)
+    store.heads([sample.ACCOUNT])
+    store.between(sample.ACCOUNT, 1, 3)
+    SqlRetention(engine).purge_step(CUTOFFS, EventPlace())
+
+    assert len(plans.found) >= 13
+    assert [plan for plan in plans.found if any(scan in plan for scan in (*scans, "SCAN e"))] == []
 
 
 def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:

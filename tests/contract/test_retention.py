@@ -1,6 +1,7 @@
-"""Callbacks are deleted when their time is over, and not before, on both databases."""
+"""Callbacks and events are deleted when their time is over, and not before, on both databases."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,9 +15,9 @@ from handoff.service.ports import Changes, TransferStore
 from handoff.service.retention import Purged, Retention
 from handoff.store.engine import open_writer
 from handoff.store.retention import SqlRetention
-from handoff.store.tables import callback_attempts, callbacks
+from handoff.store.tables import callback_attempts, callbacks, events
 from handoff.stores import open_audit
-from rigs import facts, sample
+from rigs import facts, feed, sample
 
 DAY_MS = 86_400_000
 NOW = 1_700_000_000_000
@@ -70,6 +71,19 @@ def left(stored: Settings) -> tuple[int, int]:
         ]
     engine.dispose()
     return counts[0], counts[1]
+
+
+def kept_events(stored: Settings) -> dict[str, list[int]]:
+    """The positions that are left, by account."""
+    engine = open_writer(stored.database_url)
+    found: dict[str, list[int]] = {}
+    with engine.begin() as connection:
+        for account_id, position in connection.execute(
+            select(events.c.account_id, events.c.position).order_by(events.c.account_id, events.c.position)
+        ):
+            found.setdefault(account_id, []).append(position)
+    engine.dispose()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -129,6 +143,41 @@ def test_one_that_was_sent_anew_counts_from_its_new_end(
     engine.dispose()
 
     assert retention.purge() == Purged()
+
+
+def test_events_go_from_the_oldest_on_up_to_the_first_that_is_not_over(stored: Settings, retention: Retention) -> None:
+    old, new = NOW - 7 * DAY_MS - 1, NOW - 7 * DAY_MS
+    with feed.writer(stored.database_url) as writer:
+        writer.write(*(feed.event(at=at) for at in (old, old, old, new, old, new)))
+        writer.write(*(feed.event(at=at, account_id="acc-2") for at in (new, old)))
+        writer.write(*(feed.event(at=at, account_id="acc-3") for at in (old, old)))
+
+    purged, again = retention.purge(), retention.purge()
+
+    assert (purged, again) == (Purged(events=5), Purged())
+    assert kept_events(stored) == {sample.ACCOUNT: [4, 5, 6], "acc-2": [1, 2]}
+
+
+def test_many_old_events_of_many_accounts_go_in_steps_and_their_feeds_go_on(
+    stored: Settings, retention: Retention
+) -> None:
+    accounts = ("acc-1", "acc-2", "acc-3")
+    with feed.writer(stored.database_url) as writer:
+        for account in accounts:
+            writer.write(*(feed.event(at=1, account_id=account) for _ in range(2_500)))
+        writer.write(feed.event(at=NOW, account_id="acc-2"))
+        steps: list[int] = []
+
+        purged = retention.purge(lambda so_far: steps.append(so_far.events))
+        writer.write(*(feed.event(at=NOW, account_id=account) for account in accounts))
+
+    audit = open_audit(stored)
+    violations = audit.violations()
+    audit.close()
+    assert purged == Purged(events=7_500)
+    assert max(after - before for before, after in pairwise([0, *steps])) == 1_000
+    assert kept_events(stored) == {"acc-1": [2_501], "acc-2": [2_501, 2_502], "acc-3": [2_501]}
+    assert violations == []
 
 
 def test_the_doctor_misses_no_callback_that_was_purged(stored: Settings, transfers: TransferStore) -> None:

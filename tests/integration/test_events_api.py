@@ -274,6 +274,29 @@ async def test_a_server_that_stops_ends_its_streams_at_once(service: Service, wr
     assert "[error" not in log
 
 
+def test_a_server_that_stops_waits_for_no_reader_that_does_not_read(service: Service, writer: FeedWriter) -> None:
+    for _ in range(20):
+        writer.write(*(feed.event(body=b'{"x":"%s"}' % (b"x" * 10_000)) for _ in range(100)))
+    with (
+        httpx.Client(trust_env=False) as client,
+        client.stream(
+            "GET",
+            service.url + feed.PATH,
+            params={"after": 0},
+            headers=sample.headers(accept="text/event-stream"),
+        ) as response,
+    ):
+        assert response.status_code == 200
+        time.sleep(0.5)
+        began = time.monotonic()
+        code = service.stop()
+        took_s = time.monotonic() - began
+
+    assert code == 0
+    assert took_s < 6
+    assert "[error" not in service.log.read_text()
+
+
 def test_a_stream_is_in_the_log_once_it_is_over(service: Service, writer: FeedWriter) -> None:
     del writer
     with httpx.stream(

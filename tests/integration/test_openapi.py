@@ -157,7 +157,7 @@ def test_a_service_is_ready_until_its_store_has_another_revision(settings: Setti
         after = api.client.get("/readyz")
 
     assert (before.status_code, before.json()["status"]) == (200, "ready")
-    assert before.json()["checks"] == {"store": "ok", "committer": "ok"}
+    assert before.json()["checks"] == {"store": "ok", "committer": "ok", "feed": "ok"}
     assert (after.status_code, after.json()["status"]) == (503, "not ready")
     assert "0000" in after.json()["checks"]["store"]
     assert after.json()["checks"]["committer"] == "ok"
