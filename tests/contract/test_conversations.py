@@ -1,10 +1,11 @@
 """Sessions read as conversations, on both databases."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from handoff import Settings, load_directory
 from handoff.domain.ids import conversation_id_at
@@ -164,6 +165,39 @@ def test_a_target_is_called_what_the_directory_calls_it_now(
 
     assert one is not None
     assert [(step.name, step.email_id) for step in one.steps] == [("Sales", ""), ("Zoë Doe", "zoe@example.com")]
+
+
+READS: dict[str, Callable[[SqlConversations], StoredConversation | None]] = {
+    "shown": lambda conversations: conversations.of_session(HERE, "s-1"),
+    "listed": lambda conversations: conversations.find(HERE, ANY, before="c-t", limit=1).conversations[0],
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_session_and_its_steps_are_of_one_moment(
+    transfers: TransferStore, stored: Settings, read: Callable[[SqlConversations], StoredConversation | None]
+) -> None:
+    engine = open_reader(stored.database_url)
+    conversations = SqlConversations(engine)
+    write(transfers, session("s-1"))
+
+    meanwhile = [AGENT]
+
+    def assign(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        """Between the first statement of the read and its next."""
+        if meanwhile and statement.startswith("SELECT"):
+            win(transfers, "s-1", meanwhile.pop())
+            with transfers.begin() as transaction:
+                transaction.write(Changes(sessions=[session("s-1", state=SessionState.AGENT, version=1)]))
+
+    event.listen(engine, "after_cursor_execute", assign)
+    before, after = read(conversations), read(conversations)
+    conversations.close()
+
+    assert before is not None
+    assert after is not None
+    assert (before.session.version, len(before.steps)) == (0, 0)
+    assert (after.session.version, len(after.steps)) == (1, 1)
 
 
 def test_of_a_session_with_very_many_attempts_the_newest_are_looked_through(

@@ -131,6 +131,7 @@ def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: En
     for state in (None, *CallbackState):
         callbacks.find(scope, CallbackFilter(state=state, host="localhost"), before="msg_9", limit=2)
     callbacks.get(scope, "msg_1")
+    callbacks.of_transfer(scope, "tr_1", limit=1)
     callbacks.attempts(sample.ACCOUNT, "msg_1")
     callbacks.renew(sample.ACCOUNT, {"msg_1": 1}, state=None, lifetime_ms=1)
     callbacks.cancel(sample.ACCOUNT, "msg_1", now_ms=1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import Query
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 # Times are at most those that a UUIDv7 can begin with.
 LATEST_MS: Final = (1 << 48) - 1
@@ -28,8 +28,11 @@ NoneIfEmpty: Final = BeforeValidator(lambda value: value or None)
 Words: Final = BeforeValidator(_words)
 
 Since = Annotated[int | None, Query(ge=0, le=LATEST_MS, description="Extension: only those from then on, epoch ms.")]
-Limit = Annotated[int, _or(_PAGE), Query(ge=1, le=200, description="Results on a page.")]
+Limit = Annotated[int, Field(ge=1, le=200), _or(_PAGE), Query(description="Results on a page.")]
 Skip = Annotated[
-    int, _or(0), Query(ge=0, le=MOST_SKIPPED, description="Results to leave out; beyond that go on by cursor.")
+    int,
+    Field(ge=0, le=MOST_SKIPPED),
+    _or(0),
+    Query(description="Results to leave out; beyond that go on by cursor."),
 ]
 Cursor = Annotated[str | None, Query(description="Extension: the nextCursor of the page before.")]
