@@ -13,7 +13,7 @@ import click
 from tabulate import tabulate
 
 from handoff.api.callback_schemas import summary_of
-from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.cli.common import account_option, json_option, load_settings, told_in_a_sentence
 from handoff.service.callbacks import (
     MAX_PAGE,
     CallbackFilter,
@@ -50,10 +50,8 @@ class _When(click.ParamType[int]):
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
-_account: Final = click.option("--account", help="Of this account only.")
 _host: Final = click.option("--host", help="For this host only, name or name:port.")
 _since: Final = click.option("--since", type=_When(), help="Recorded since then: 24h, 7d, or 2026-11-25T08:00 (UTC).")
-_json: Final = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 _ids: Final = click.argument("callback_ids", metavar="CALLBACK_ID...", nargs=-1, required=True)
 
 
@@ -64,11 +62,11 @@ def callbacks() -> None:
 
 @callbacks.command("list")
 @click.option("--state", type=click.Choice([state.value for state in CallbackState]), help="In this state only.")
-@_account
+@account_option
 @_host
 @_since
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
-@_json
+@json_option
 @told_in_a_sentence
 def list_(
     *, state: str | None, account: str | None, host: str | None, since: int | None, limit: int, as_json: bool
@@ -89,7 +87,7 @@ def list_(
 
 @callbacks.command()
 @click.argument("callback_id")
-@_json
+@json_option
 @told_in_a_sentence
 def show(callback_id: str, *, as_json: bool) -> None:
     """Show one callback with its message and its attempts."""
@@ -109,7 +107,7 @@ def show(callback_id: str, *, as_json: bool) -> None:
 @click.argument("callback_ids", metavar="[CALLBACK_ID...]", nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="All in --state, narrowed by the other options, spread out.")
 @click.option("--state", type=click.Choice(_REPEATABLE), default="dead", show_default=True)
-@_account
+@account_option
 @_host
 @_since
 @click.option("--per-second", type=click.FloatRange(0, 1_000, min_open=True), default=10.0, show_default=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from handoff.cli.common import load_settings, show_count, told_in_a_sentence
+from handoff.cli.common import Progress, json_option, load_settings, told_in_a_sentence
 from handoff.service.audit import Violation
 from handoff.stores import migrate_store, open_audit, prepare_store, retaining
 
@@ -21,7 +21,7 @@ def migrate() -> None:
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Set every agent's count of sessions right.")
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 @told_in_a_sentence
 def doctor(*, repair: bool, as_json: bool) -> None:
     """Check the invariants I1 to I6 in the stored rows; exit 1 on any violation."""
@@ -48,7 +48,7 @@ def _show(violations: Sequence[Violation], repaired: int) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 @told_in_a_sentence
 def purge(*, as_json: bool) -> None:
     """Delete callbacks whose time is over, which dispatchers also do every ten minutes.
@@ -57,8 +57,8 @@ def purge(*, as_json: bool) -> None:
     """
     settings = load_settings()
     prepare_store(settings)
+    progress = Progress()
     with retaining(settings) as retention:
-        purged = retention.purge(show_count)
-    if sys.stderr.isatty():
-        click.echo(err=True)
+        purged = retention.purge(progress)
+    progress.end()
     click.echo(json.dumps({"purged": purged}) if as_json else f"purged {purged} callbacks")
