@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from handoff.api.keys import is_public_key
 from handoff.api.schemas import Id
@@ -174,8 +174,6 @@ class SessionEntry(_Entry):
         }
 
 
-_NO_STAMP: Final = Stamp("", 0)
-
 SECTIONS: Final[Mapping[str, type[_Entry]]] = {
     "apps": AppEntry,
     "streams": StreamEntry,
@@ -183,6 +181,14 @@ SECTIONS: Final[Mapping[str, type[_Entry]]] = {
     "agents": AgentEntry,
     "sessions": SessionEntry,
 }
+
+
+_SPELLING: Final = {
+    section: {name: field.alias or name for name, field in schema.model_fields.items()}
+    for section, schema in SECTIONS.items()
+}
+_object: Final = TypeAdapter(dict[str, Any])
+_NO_STAMP: Final = Stamp("", 0)
 
 
 def to_row(entry: Entry, stamp: Stamp) -> Mapping[str, Any]:
@@ -217,10 +223,10 @@ def stream_of(values: Mapping[str, Any]) -> Stream:
 
 def to_line(section: str, row: Mapping[str, Any]) -> str:
     """The entry of a directory file, as JSON in one line, that brings this row in."""
-    given = dict(row)
+    said = {_SPELLING[section][name]: value for name, value in row.items() if value is not None}
     if section == "agents":
-        given["queues"] = [Membership.model_construct(queue_id=one, is_preferred=is_so) for one, is_so in row["queues"]]
-    return SECTIONS[section].model_construct(**given).model_dump_json(by_alias=True, exclude_none=True)
+        said["queues"] = [{"id": queue, "isPreferredAgent": is_preferred} for queue, is_preferred in row["queues"]]
+    return _object.dump_json(said).decode()
 
 
 def _json(profile: Profile | None) -> str | None:

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Engine, Select, Table, bindparam, select
-from sqlalchemy.engine import RowMapping
 
 from handoff.store.accounts import accounts_in
 from handoff.store.errors import translated
@@ -60,7 +59,7 @@ class SqlExport:
         """Let go of the connections."""
         self._engine.dispose()
 
-    def _secrets_of(self, row: RowMapping) -> Sequence[str] | None:
+    def _secrets_of(self, row: Row) -> Sequence[str] | None:
         if not self._with_secrets:
             return None
         return [self._seals.open(row["account_id"], row["app_id"], stored) for stored in row["secrets"]]
@@ -69,7 +68,7 @@ class SqlExport:
 class Snapshot:
     """See `handoff.service.exporting.DirectoryReader`."""
 
-    def __init__(self, connection: Connection, secrets_of: Callable[[RowMapping], Sequence[str] | None]) -> None:
+    def __init__(self, connection: Connection, secrets_of: Callable[[Row], Sequence[str] | None]) -> None:
         self._connection = connection
         self._secrets_of = secrets_of
 
@@ -79,39 +78,38 @@ class Snapshot:
         for account in accounts_in(self._connection, table, account_id):
             after = ""
             while True:
-                params = {"account": account, "after": after, "rows": _PAGE}
-                page = self._connection.execute(_page(table), params).mappings().all()
-                yield from self._completed(table, page, after)
+                page = self._read(_page(table), {"account": account, "after": after, "rows": _PAGE})
+                self._complete(table, page, after)
+                yield from page
                 if len(page) < _PAGE:
                     break
                 after = page[-1][_id_of(table).name]
 
-    def _completed(self, table: Table, page: Sequence[RowMapping], after: str) -> Iterator[Row]:
-        """The rows with what stands in other tables, or is not for everyone. An empty profile is none."""
+    def _read(self, wanted: Select[Any], params: Row) -> list[dict[str, Any]]:
+        found = self._connection.execute(wanted, params)
+        names = tuple(found.keys())
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    def _complete(self, table: Table, page: Sequence[dict[str, Any]], after: str) -> None:
+        """Put in what stands in other tables, and leave out what is not for everyone. An empty profile is none."""
         if table is apps:
-            return (dict(row) | {"secrets": self._secrets_of(row)} for row in page)
+            for row in page:
+                row["secrets"] = self._secrets_of(row)
+        if "profile" in table.c:
+            for row in page:
+                row["profile"] = row["profile"] or None
         if table is agents and page:
             between = {"account": page[0]["account_id"], "after": after, "last": page[-1]["agent_id"]}
-            members, skills = self._by_agent(_members, between), self._by_agent(_skills, between)
-            return (
-                _without_empty_profile(row)
-                | {
-                    "queues": [(one["queue_id"], one["is_preferred"]) for one in members[row["agent_id"]]],
-                    "skills": [one["skill_id"] for one in skills[row["agent_id"]]],
-                }
-                for row in page
-            )
-        return map(_without_empty_profile, page)
+            queues_of, skills_of = self._by_agent(_members, between), self._by_agent(_skills, between)
+            for row in page:
+                row["queues"] = [(one["queue_id"], one["is_preferred"]) for one in queues_of[row["agent_id"]]]
+                row["skills"] = [one["skill_id"] for one in skills_of[row["agent_id"]]]
 
-    def _by_agent(self, wanted: Select[Any], between: Row) -> Mapping[str, Sequence[RowMapping]]:
-        found = defaultdict[str, list[RowMapping]](list)
-        for row in self._connection.execute(wanted, between).mappings():
+    def _by_agent(self, wanted: Select[Any], between: Row) -> Mapping[str, Sequence[Row]]:
+        found = defaultdict[str, list[Row]](list)
+        for row in self._read(wanted, between):
             found[row["agent_id"]].append(row)
         return found
-
-
-def _without_empty_profile(row: RowMapping) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "profile" or value}
 
 
 def _id_of(table: Table) -> Column[Any]:
