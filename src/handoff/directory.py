@@ -1,14 +1,14 @@
-"""The part of the composition root that brings directories in."""
+"""The part of the composition root that brings directories in and writes them out."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from handoff.api.directory_schemas import Stamp, to_row
+from handoff.api.directory_schemas import Stamp, to_line, to_row
 from handoff.migrating import prepare_store
 from handoff.service.directory_file import Entry
+from handoff.service.exporting import SECTIONS, export_entries
 from handoff.service.importing import ImportReport, import_entries
 from handoff.settings import Settings
-from handoff.store.directory import SqlDirectoryWriter
-from handoff.stores import open_store
+from handoff.stores import open_directory_writer, open_export
 from handoff.system import SystemClock, SystemIds
 
 
@@ -34,8 +34,29 @@ def import_directory(
     def stamped(entry: Entry) -> Mapping[str, object]:
         return to_row(entry, Stamp(fresh.fresh(), clock.now_ms()))
 
-    writer = SqlDirectoryWriter(open_store(settings))
+    writer = open_directory_writer(settings)
     try:
         return import_entries(found, stamped, writer, on_progress)
     finally:
         writer.close()
+
+
+def export_directory(
+    settings: Settings,
+    write: Callable[[str], object],
+    *,
+    sections: Sequence[str] = SECTIONS,
+    account_id: str | None = None,
+    with_secrets: bool = False,
+    on_progress: Callable[[int], None] = lambda _count: None,
+) -> Mapping[str, int]:
+    """Write the store's directory out in the form that `import_directory` reads. Raises StoreError."""
+    prepare_store(settings)
+    export = open_export(settings, with_secrets=with_secrets)
+    try:
+        with export.snapshot() as snapshot:
+            return export_entries(
+                snapshot, to_line, write, sections=sections, account_id=account_id, on_progress=on_progress
+            )
+    finally:
+        export.close()

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from handoff.service.agents import Agents
+from handoff.service.apps import Apps
 from handoff.service.callbacks import Callbacks
 from handoff.service.conversations import Conversations
 from handoff.service.history import History
@@ -15,21 +16,26 @@ from handoff.service.queues import Queues
 from handoff.service.retention import Retention
 from handoff.settings import Settings
 from handoff.store.agents import SqlAgents
+from handoff.store.apps import SqlApps
 from handoff.store.audit import SqlAudit
 from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
+from handoff.store.bringing import SqlDirectoryWriter
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.conversations import SqlConversations
 from handoff.store.directory import SqlDirectory
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.errors import translated
 from handoff.store.events import SqlFeed
+from handoff.store.export import SqlExport
 from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
 from handoff.store.queues import SqlQueues
 from handoff.store.retention import SqlRetention
 from handoff.store.schema import require_revision
+from handoff.store.sealing import Seals
+from handoff.store.streams import SqlStreams
 from handoff.store.transfers import SqlTransferStore
-from handoff.system import SystemClock, SystemIds
+from handoff.system import SystemClock, SystemIds, fresh_secret
 
 _DAY_MS: Final = 86_400_000
 
@@ -58,7 +64,28 @@ def open_outbox(settings: Settings) -> SqlOutbox:
 
 def open_directory(settings: Settings) -> SqlDirectory:
     """The stored apps and streams, for reading."""
-    return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare))
+    return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare), open_seals(settings))
+
+
+def open_directory_writer(settings: Settings) -> SqlDirectoryWriter:
+    """Where a directory file is brought in."""
+    return SqlDirectoryWriter(open_store(settings), open_seals(settings), fresh_secret)
+
+
+def open_export(settings: Settings, *, with_secrets: bool) -> SqlExport:
+    """Where a directory is read out."""
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare, is_patient=True)
+    return SqlExport(reader, open_seals(settings), with_secrets=with_secrets)
+
+
+def open_apps(settings: Settings) -> Apps:
+    """The stored apps, to look at and to change."""
+    return Apps(store=SqlApps(open_store(settings), open_seals(settings)), fresh_secret=fresh_secret)
+
+
+def open_streams(settings: Settings) -> SqlStreams:
+    """The stored streams, to look at and to change."""
+    return SqlStreams(open_store(settings, is_patient=True))
 
 
 def open_feed(settings: Settings) -> SqlFeed:
@@ -92,7 +119,7 @@ def open_audit(settings: Settings) -> SqlAudit:
         require_revision(connection)
     kept_ms = round(min(settings.retention_delivered_days, settings.retention_dead_days) * _DAY_MS)
     writer = open_store(settings, is_patient=True)
-    return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms)
+    return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms, seals=open_seals(settings))
 
 
 def open_conversations(settings: Settings) -> tuple[Conversations, History]:
@@ -113,6 +140,11 @@ def retaining(settings: Settings) -> Iterator[Retention]:
         events_ms=round(settings.retention_events_days * _DAY_MS),
     )
     store.close()
+
+
+def open_seals(settings: Settings) -> Seals:
+    """What apps' secrets are sealed with in the store."""
+    return Seals([key.get_secret_value() for key in settings.secret_keys])
 
 
 def open_store(settings: Settings, *, is_patient: bool = False) -> Engine:

@@ -12,9 +12,10 @@ import jwt
 from cachetools import TLRUCache
 from starlette.datastructures import Headers
 
-from handoff.api.keys import HMAC_ALGORITHMS, jws, verifies
+from handoff.api.keys import jws, verifies
 from handoff.api.problems import Refuse
 from handoff.domain.claims import BadClaims, app_id_of, check_times
+from handoff.domain.credentials import HMAC_ALGORITHMS
 from handoff.domain.model import App
 from handoff.domain.refusals import Refusal
 from handoff.service.directory import Directory

@@ -8,8 +8,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import get_default_algorithms
 from jwt.api_jws import PyJWS
 
-HMAC_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
-PUBLIC_KEY_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+from handoff.domain.credentials import HMAC_ALGORITHMS, PUBLIC_KEY_ALGORITHMS
 
 jws: Final = PyJWS(algorithms=[*HMAC_ALGORITHMS, *PUBLIC_KEY_ALGORITHMS])
 _algorithms: Final = get_default_algorithms()

@@ -47,10 +47,15 @@ _COMMANDS: Final = {
     "migrate": ("handoff.cli.store", "Bring the database to the revision that this version needs."),
     "import": (
         "handoff.cli.directory",
-        "Bring apps, streams, agents, queues and sessions in from FILE (- for standard input).",
+        "Bring apps, streams, queues, agents and sessions in from FILE (- for standard input).",
     ),
-    "apps": ("handoff.cli.apps", "Apps: who may call."),
-    "token": ("handoff.cli.apps", "Make a token for APP_ID with its newest secret."),
+    "export": (
+        "handoff.cli.directory",
+        "Write the directory to FILE (- for standard output), as `handoff import` reads it.",
+    ),
+    "apps": ("handoff.cli.apps", "Apps: who may call, and with which secrets."),
+    "streams": ("handoff.cli.streams", "Streams: the bots, and which org each belongs to."),
+    "token": ("handoff.cli.tokens", "Make a token for APP_ID with its newest secret."),
     "sessions": ("handoff.cli.sessions", "Sessions: who has them, and what was tried with them."),
     "transfers": ("handoff.cli.transfers", "Transfers: every attempt to move a session, won or refused."),
     "callbacks": ("handoff.cli.callbacks", "Callbacks: which are waiting or dead, and what to do about them."),

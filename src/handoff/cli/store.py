@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from handoff.cli.common import load_settings, show_count, told_in_a_sentence
+from handoff.cli.common import Progress, json_option, load_settings, told_in_a_sentence
 from handoff.migrating import migrate_store, prepare_store
 from handoff.service.audit import Violation
-from handoff.service.retention import Purged
 from handoff.stores import open_audit, retaining
 
 
@@ -23,7 +22,7 @@ def migrate() -> None:
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Set every agent's count of sessions right.")
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 @told_in_a_sentence
 def doctor(*, repair: bool, as_json: bool) -> None:
     """Check the invariants I1 to I6, and the feed for gaps, in the stored rows; exit 1 on any violation."""
@@ -50,7 +49,7 @@ def _show(violations: Sequence[Violation], repaired: int) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 @told_in_a_sentence
 def purge(*, as_json: bool) -> None:
     """Delete callbacks and events whose time is over, which dispatchers also do every ten minutes.
@@ -60,15 +59,11 @@ def purge(*, as_json: bool) -> None:
     """
     settings = load_settings()
     prepare_store(settings)
+    progress = Progress()
     with retaining(settings) as retention:
-        purged = retention.purge(_show_purged)
-    if sys.stderr.isatty():
-        click.echo(err=True)
+        purged = retention.purge(lambda purged: progress(purged.callbacks + purged.events))
+    progress.end()
     if as_json:
         click.echo(json.dumps({"purged": purged.callbacks, "purgedEvents": purged.events}))
     else:
         click.echo(f"purged {purged.callbacks} callbacks and {purged.events} events")
-
-
-def _show_purged(purged: Purged) -> None:
-    show_count(purged.callbacks + purged.events)

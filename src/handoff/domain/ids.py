@@ -27,6 +27,16 @@ def transfer_id(fresh: str) -> str:
     return f"tr_{fresh}"
 
 
+def app_id(fresh: str) -> str:
+    """The id of an app in the vendor's shape: `cs-` and a UUID."""
+    return f"cs-{fresh}"
+
+
+def stream_id(fresh: str) -> str:
+    """The id of a stream in the vendor's shape: `st-` and a UUID."""
+    return f"st-{fresh}"
+
+
 def conversation_id(fresh: str) -> str:
     """The id of a conversation in the vendor's shape, `c-` and a UUID short of its first digit; it grows with time.
 

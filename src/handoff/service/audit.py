@@ -9,7 +9,7 @@ from typing import Protocol
 class Violation:
     """A row that breaks an invariant: I1 to I6 of `docs/architecture.md`, or that the feed has no gap.
 
-    `subject` names it: account and id; in the feed, its oldest position.
+    Or an app with secrets amiss. `subject` names it: account and id; in the feed, its oldest position.
     """
 
     invariant: str

@@ -1,12 +1,14 @@
 """The invariants as queries over the stored rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, select, text
 
 from handoff.service.audit import Violation
 from handoff.store.errors import translated
+from handoff.store.sealing import SETTING, Seals, is_sealed
+from handoff.store.tables import apps
 
 # Each query names the rows that break the invariant: account, id, and what is wrong.
 _CHECKS: Final = (
@@ -90,9 +92,10 @@ _REPAIR: Final = """UPDATE agents SET active_sessions = (SELECT count(*) FROM se
 class SqlAudit:
     """See `handoff.service.audit.Audit`. Callbacks of transfers before `kept_since` (epoch ms) may have been purged."""
 
-    def __init__(self, reader: Engine, writer: Engine, *, kept_since: int) -> None:
+    def __init__(self, reader: Engine, writer: Engine, *, kept_since: int, seals: Seals | None = None) -> None:
         self._reader = reader
         self._writer = writer
+        self._seals = seals or Seals()
         self._kept_since = kept_since
 
     def violations(self) -> Sequence[Violation]:
@@ -101,11 +104,21 @@ class SqlAudit:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
-                return [
+                broken = [
                     Violation(invariant, f"{account_id}/{row_id}", detail)
                     for invariant, query in _CHECKS
                     for account_id, row_id, detail in connection.execute(text(query), {"kept_since": self._kept_since})
                 ]
+                return [*broken, *self._secrets(connection)]
+
+    def _secrets(self, connection: Connection) -> Iterator[Violation]:
+        """Secrets that the service cannot use, and those that are in clear although there is a key."""
+        for row in connection.execute(select(apps.c.account_id, apps.c.app_id, apps.c.secrets)):
+            subject = f"{row.account_id}/{row.app_id}"
+            if any(self._seals.peek(row.account_id, row.app_id, stored) is None for stored in row.secrets):
+                yield Violation("secrets", subject, f"has a secret that none of {SETTING} opens")
+            elif self._seals.are_set and not all(is_sealed(stored) for stored in row.secrets):
+                yield Violation("secrets", subject, "has a secret in clear: run `handoff apps seal`")
 
     def repair_counters(self) -> int:
         """Set every agent's `active_sessions` to the sessions it holds, transfers held off; how many were wrong."""
