@@ -59,8 +59,14 @@ _COMMANDS: Final = {
     "sessions": ("handoff.cli.sessions", "Sessions: who has them, and what was tried with them."),
     "transfers": ("handoff.cli.transfers", "Transfers: every attempt to move a session, won or refused."),
     "callbacks": ("handoff.cli.callbacks", "Callbacks: which are waiting or dead, and what to do about them."),
-    "doctor": ("handoff.cli.store", "Check the invariants I1 to I6 in the stored rows; exit 1 on any violation."),
-    "purge": ("handoff.cli.store", "Delete callbacks whose time is over, which dispatchers also do every ten minutes."),
+    "doctor": (
+        "handoff.cli.store",
+        "Check the invariants I1 to I6, and the feed for gaps, in the stored rows; exit 1 on any violation.",
+    ),
+    "purge": (
+        "handoff.cli.store",
+        "Delete callbacks and events whose time is over, which dispatchers also do every ten minutes.",
+    ),
     "demo": (
         "handoff.cli.demo",
         "Run the service with sample data, a callback receiver, and a request to paste.",

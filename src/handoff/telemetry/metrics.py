@@ -14,7 +14,7 @@ from handoff.service.ports import Clock
 from handoff.telemetry.depth import DepthWatch
 
 # An answered call is one of these; `error` is a mistake of ours, `disconnected` a caller who left.
-CODES: Final = ("transferred", *(refusal.code for refusal in Refusal), "disconnected", "error")
+CODES: Final = ("transferred", "dry_run", *(refusal.code for refusal in Refusal), "disconnected", "error")
 _OTHER_STATUS: Final = "other"
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", _OTHER_STATUS, *(error.value for error in ErrorClass))
 _PARTS: Final[tuple[Part, ...]] = ("transfers", "outbox", "feed")
