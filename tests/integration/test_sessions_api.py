@@ -332,6 +332,19 @@ def test_nobody_moves_or_sees_without_token_scope_and_stream(
     assert call(**sample.headers(accountid="acc-other")) == (403, "account_mismatch")
 
 
+@pytest.mark.parametrize("path", ["/conversations", "/conversations/sessions/s-1/close"])
+def test_past_what_the_service_takes_on_nothing_is_done_and_the_caller_told_to_come_again(
+    settings: Settings, path: str
+) -> None:
+    allow_everything(settings)
+    with api.serving(settings.model_copy(update={"patience_seconds": 1e-9})) as impatient:
+        answer = post(impatient, path, {"botSessionId": "s-1"})
+
+        assert api.refusal(answer) == (503, "overloaded")
+        assert answer.headers["retry-after"]
+        assert impatient.rows(tables.sessions, session_id="s-1") == []
+
+
 def test_every_invariant_holds_after_lives_of_all_kinds(service: api.Api) -> None:
     for name, acts in (("s-1", ("release", "close")), ("s-2", ("close",)), ("s-3", ()), ("s-4", ("release",))):
         open_session(service, name)
