@@ -25,13 +25,14 @@ SELECT lane,
 FROM lanes WHERE lane IS NOT NULL
 """)
 
-_SQLITE_ROWS: Final = text("""
+# Told to the driver as it is: a claim asks this of every lane that has something due.
+_SQLITE_ROWS: Final = """
 SELECT c.account_id, c.callback_id, c.transfer_id, c.app_id, c.url, c.lane, c.body, c.attempts, c.is_retry, c.claims,
     c.expires_at
 FROM callbacks c
-WHERE c.state = 'pending' AND c.lane = :lane AND c.is_retry = :is_retry AND c.due_at <= :now
-ORDER BY c.due_at LIMIT :most
-""")
+WHERE c.state = 'pending' AND c.lane = ? AND c.is_retry = ? AND c.due_at <= ?
+ORDER BY c.due_at LIMIT ?
+"""
 _POSTGRES_ROWS: Final = text("""
 SELECT r.account_id, r.callback_id, r.transfer_id, r.app_id, r.url, r.lane, r.body, r.attempts, r.is_retry, r.claims,
     r.expires_at
@@ -108,7 +109,7 @@ def claim_rows(connection: Connection, shares: Mapping[str, LaneShare], now_ms: 
     return [
         DueRow(*row)
         for lane, is_retry, most in wants
-        for row in connection.execute(_SQLITE_ROWS, {"lane": lane, "is_retry": is_retry, "most": most, "now": now_ms})
+        for row in connection.exec_driver_sql(_SQLITE_ROWS, (lane, is_retry, now_ms, most))
     ]
 
 
