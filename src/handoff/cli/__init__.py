@@ -3,6 +3,7 @@
 import click
 
 from handoff import __version__
+from handoff.cli.agents import agents
 from handoff.cli.apps import apps, token
 from handoff.cli.callbacks import callbacks
 from handoff.cli.demo import demo
@@ -19,5 +20,5 @@ def main() -> None:
     """
 
 
-for _command in (serve, dispatch, migrate, demo, import_, token, apps, callbacks, doctor, purge):
+for _command in (serve, dispatch, migrate, demo, import_, token, apps, agents, callbacks, doctor, purge):
     main.add_command(_command)

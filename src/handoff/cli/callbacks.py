@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from handoff.api.callback_schemas import summary_of
 from handoff.bootstrap import open_callbacks, prepare_store
-from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.cli.common import load_settings, shown_time, told_in_a_sentence
 from handoff.service.callbacks import (
     MAX_PAGE,
     CallbackFilter,
@@ -101,7 +101,7 @@ def show(callback_id: str, *, as_json: bool) -> None:
         return
     shown = {**_as_row(callback), "session": callback.session_id, "message": callback.body.decode()}
     click.echo(tabulate(list(shown.items()), tablefmt="plain"))
-    rows = [asdict(attempt) | {"started_at": _time(attempt.started_at)} for attempt in attempts]
+    rows = [asdict(attempt) | {"started_at": shown_time(attempt.started_at)} for attempt in attempts]
     click.echo("\n" + (tabulate(rows, headers="keys") if rows else "no attempts yet"))
 
 
@@ -231,14 +231,10 @@ def _as_row(callback: StoredCallback) -> dict[str, Any]:
         "callback": callback.callback_id,
         "account": callback.account_id,
         "state": callback.state.value,
-        "recorded": _time(callback.completed_at),
-        "due": _time(callback.due_at) if callback.state is CallbackState.PENDING else "",
+        "recorded": shown_time(callback.completed_at),
+        "due": shown_time(callback.due_at) if callback.state is CallbackState.PENDING else "",
         "attempts": callback.attempts,
         "last": callback.last_status or callback.last_error or "",
         "reason": callback.dead_reason or "",
         "url": callback.url,
     }
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final, ParamSpec, TypeVar
 
 import click
@@ -54,3 +55,8 @@ def load_settings(**values: object) -> Settings:
     for sentence in unknown_variables():
         log.warning(sentence)
     return settings
+
+
+def shown_time(at_ms: int) -> str:
+    """Epoch milliseconds for people: date and time in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
