@@ -82,6 +82,8 @@ def test_options_narrow_the_list(url: str) -> None:
     assert [row["id"] for row in told(url, "list", "--account", "acc-2")] == ["a-2", sample.AGENT]
     assert [row["accountId"] for row in told(url, "list", "--org", "o-2")] == ["acc-2", "acc-2"]
     assert len(told(url, "list", "--limit", "3")) == 3
+    assert "more than these 3" in run(url, "list", "--limit", "3").stderr
+    assert run(url, "list", "--limit", "4").stderr == ""
     assert run(url, "list", "--account", "acc-3").stdout == "no such agents\n"
 
 

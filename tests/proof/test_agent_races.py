@@ -10,8 +10,8 @@ import pytest
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_audit
 from handoff.store import tables as t
+from handoff.stores import open_audit
 from rigs import sample
 from rigs.desk import BASE, JANE
 from rigs.tables import Tables

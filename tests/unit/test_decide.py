@@ -32,7 +32,7 @@ PLACE: dict[str, Any] = {"account_id": "acc", "stream_id": "st-1", "org_id": "o-
 ASKED: dict[str, Any] = PLACE | {"app_id": "cs-1", "target": TO_A1, "callback_url": URL, "request_id": "req-1"}
 
 REQUEST = AssignRequest(**ASKED, stream_org_id="o-1")
-WITH_BOT = Session(**PLACE, state=SessionState.BOT, holder_id=None, version=6, transfer_id=None)
+WITH_BOT = Session(**PLACE, conversation_id="c-1", state=SessionState.BOT, holder_id=None, version=6, transfer_id=None)
 WITH_A1 = replace(WITH_BOT, state=SessionState.AGENT, holder_id="a-1", transfer_id="tr_old")
 WITH_A2 = replace(WITH_A1, holder_id="a-2")
 WITH_Q1 = replace(WITH_A1, state=SessionState.QUEUE, holder_id="qu-1")

@@ -22,10 +22,12 @@ from handoff.domain.address_policy import MAX_URL_CHARS
 from handoff.domain.model import AssignRequest, Target, TargetKind
 from handoff.domain.refusals import Refusal
 from handoff.service.committer import Overloaded
+from handoff.service.outcomes import Answer, IdempotencyKeyReused
 from handoff.service.ports import StoreError, StoreUnavailable
-from handoff.service.transfer import Answer, IdempotencyKeyReused
 
 _OK: Final = 200
+# What the log and the metrics call a call that left nothing.
+_DRY_RUN: Final = "dry_run"
 _is_idempotency_key = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
 
 
@@ -44,7 +46,7 @@ async def _handle(request: Request) -> Response:
     facts.is_measured = True
     facts.request_id = request_id_of(request, services)
     try:
-        return _answer(await _assign(request, services, facts), facts)
+        return await _assign(request, services, facts)
     except Refuse as refuse:
         return refused(refuse.refusal, refuse.detail, facts)
     except ClientDisconnect:
@@ -73,17 +75,18 @@ def _answer(answer: Answer, facts: RequestFacts) -> Response:
     facts.code = answer.code or "transferred"
     facts.transfer_id = answer.transfer_id
     headers = {"x-request-id": facts.request_id}
-    headers["x-transfer-id"] = answer.transfer_id
+    if answer.transfer_id is not None:
+        headers["x-transfer-id"] = answer.transfer_id
     if answer.version is not None:
         headers["etag"] = f'"{answer.version}"'
     media_type = "application/json" if answer.status == _OK else PROBLEM_JSON
     return Response(answer.body, status_code=answer.status, media_type=media_type, headers=headers)
 
 
-async def _assign(request: Request, services: Services, facts: RequestFacts) -> Answer:
+async def _assign(request: Request, services: Services, facts: RequestFacts) -> Response:
     app, stream = await authorize(request, services, ROUTING, facts)
     parameters = await read_parameters(request)
-    return await services.assign(
+    answer = await services.assign(
         AssignRequest(
             account_id=app.account_id,
             app_id=app.app_id,
@@ -94,10 +97,17 @@ async def _assign(request: Request, services: Services, facts: RequestFacts) -> 
             target=_target(parameters),
             callback_url=_callback_url(parameters, services),
             expected_agent_id=parameters.expected_agent_id,
+            fallback=_fallback(parameters),
+            is_dry_run=parameters.dry_run is True,
             idempotency_key=_idempotency_key(request),
             request_id=facts.request_id,
         )
     )
+    response = _answer(answer, facts)
+    if parameters.dry_run:
+        facts.code = _DRY_RUN
+        response.headers["x-dry-run"] = "true"
+    return response
 
 
 def _required(value: str | None, name: str) -> str:
@@ -112,6 +122,13 @@ def _target(parameters: AssignParameters) -> Target:
     if parameters.queue_id is not None:
         raise Refuse(Refusal.INVALID_REQUEST, 'queueId: send it with transferredType "QUEUE", or send aId alone.')
     return Target(TargetKind.AGENT, _required(parameters.agent_id, "aId"))
+
+
+def _fallback(parameters: AssignParameters) -> tuple[Target, ...]:
+    return tuple(
+        Target(TargetKind.AGENT, one.agent_id) if one.agent_id else Target(TargetKind.QUEUE, one.queue_id or "")
+        for one in parameters.fallback
+    )
 
 
 def _callback_url(parameters: AssignParameters, services: Services) -> str:

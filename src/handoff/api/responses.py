@@ -25,6 +25,7 @@ OUTCOME_HEADERS: Final = {
     "X-Transfer-Id": {"description": "The recorded outcome.", "schema": {"type": "string"}},
     "ETag": {"description": "The session's version.", "schema": {"type": "string"}, "example": '"1"'},
 }
+DRY_RUN_HEADER: Final = {"X-Dry-Run": {"description": "Of a dry run: `true`.", "schema": {"type": "string"}}}
 # What every call that has a body may be refused for.
 BODY_REFUSALS: Final = (Refusal.REQUEST_TIMEOUT, Refusal.BODY_TOO_LARGE, Refusal.UNSUPPORTED_MEDIA_TYPE)
 
@@ -46,15 +47,15 @@ _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
 
 
-def refusals(*own: Refusal, records_outcomes: bool = False) -> dict[int | str, dict[str, Any]]:
+def refusals(*own: Refusal, are_recorded: bool = False) -> dict[int | str, dict[str, Any]]:
     """One response per status, with every code of that status as an example: the call's own and those of any call.
 
-    `records_outcomes` is true of the call whose refusals are outcomes where they can be.
+    `are_recorded` is said of the one call whose refusals about the conversation are outcomes.
     """
     responses: dict[int | str, dict[str, Any]] = {}
     for refusal in (one for one in Refusal if one in {*_ANY_CALL, *own}):
         response = responses.setdefault(
-            refusal.status, _refusal_response(refusal, is_recorded=records_outcomes and refusal.is_recorded)
+            refusal.status, _refusal_response(refusal, is_recorded=are_recorded and refusal.is_recorded)
         )
         example = message.problem_object(refusal, refusal.title + ".")
         response["content"][PROBLEM_JSON]["examples"][refusal.code] = {"summary": refusal.title, "value": example}

@@ -9,6 +9,7 @@ from handoff.api.assign import AssignRoute
 from handoff.api.responses import (
     BASE_PATH,
     BODY_REFUSALS,
+    DRY_RUN_HEADER,
     OUTCOME_HEADERS,
     AccountId,
     RequestId,
@@ -57,6 +58,7 @@ def outcome(
 
 
 def _declared(
+    *,
     _stream_id: StreamId,
     _body: Annotated[
         AssignToAgent | AssignToQueue | None, Body(description="Or the same names as query parameters.")
@@ -68,6 +70,7 @@ def _declared(
     _transferred_type: Annotated[str | None, Query(alias="transferredType")] = None,
     _queue_id: Annotated[str | None, Query(alias="queueId")] = None,
     _expected_agent_id: Annotated[str | None, Query(alias="expectedAgentId", description="Extension.")] = None,
+    _dry_run: Annotated[bool, Query(alias="dryRun", description="Extension.")] = False,
     _account_id: AccountId = None,
     _idempotency_key: Annotated[
         str | None, Header(alias="Idempotency-Key", description="Extension: a repeat gets the recorded answer.")
@@ -77,8 +80,8 @@ def _declared(
     """Assign the bot session to the agent or queue, exactly once, and post the outcome to `callbackUrl`.
 
     The call, its fields, the answer's four keys and the callback's existence are the vendor's documentation.
-    Everything else is this service's own: the refusals and their codes, `expectedAgentId`, `Idempotency-Key`,
-    `X-Request-Id`, the answer's headers, and the messages that the callback is told.
+    Everything else is this service's own: the refusals and their codes, `expectedAgentId`, `fallback`, `dryRun`,
+    `Idempotency-Key`, `X-Request-Id`, the answer's headers, and the messages that the callback is told.
     """
 
 
@@ -94,7 +97,7 @@ def assign_router() -> APIRouter:
         tags=["routing"],
         response_model=AssignedToAgent | AssignedToQueue,
         response_description="Assigned, or assigned before by this very request.",
-        responses={200: {"headers": OUTCOME_HEADERS}, **refusals(*_OWN, records_outcomes=True)},
+        responses={200: {"headers": OUTCOME_HEADERS | DRY_RUN_HEADER}, **refusals(*_OWN, are_recorded=True)},
         callbacks=[route for route in _callbacks.routes if isinstance(route, APIRoute)],
     )
     return router

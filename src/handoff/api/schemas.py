@@ -3,9 +3,9 @@
 The names are the vendor's documented ones, in its spelling.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from handoff.domain.address_policy import MAX_URL_CHARS
 from handoff.domain.ids import ID_PATTERN
@@ -22,6 +22,24 @@ _COMPLETED_AT = 1698825180041
 _TRANSFER = "tr_019aad5e-5d1c-7c61-8d7b-0c8d3e1f2a3b"
 
 
+class FallbackTarget(BaseModel):
+    """Another agent, or a queue: one of the two."""
+
+    model_config = ConfigDict(frozen=True)
+
+    agent_id: Id | None = Field(None, alias="aId", examples=[_OTHER_AGENT])
+    queue_id: Id | None = Field(None, alias="queueId", examples=[_QUEUE])
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.agent_id is None) == (self.queue_id is None):
+            raise ValueError("name an agent as aId or a queue as queueId, one of the two")
+        return self
+
+
+Fallback = Annotated[tuple[FallbackTarget, ...], Field(max_length=5)]
+
+
 class AssignParameters(BaseModel):
     """Every parameter of the call, from the body, the query or both. Unknown ones are ignored."""
 
@@ -34,6 +52,8 @@ class AssignParameters(BaseModel):
     transferred_type: Literal["AGENT", "QUEUE"] | None = Field(None, alias="transferredType")
     queue_id: Id | None = Field(None, alias="queueId")
     expected_agent_id: Id | None = Field(None, alias="expectedAgentId")
+    fallback: Fallback = ()
+    dry_run: bool | None = Field(None, alias="dryRun")
 
 
 class _Assign(BaseModel):
@@ -50,6 +70,14 @@ class _Assign(BaseModel):
         alias="expectedAgentId",
         description="Extension: assign only if this agent has the session now.",
         examples=[_OTHER_AGENT],
+    )
+    fallback: Fallback = Field(
+        (), description="Extension: whom to try, in order, where the one named is unavailable or full."
+    )
+    dry_run: bool = Field(
+        default=False,
+        alias="dryRun",
+        description="Extension: check everything and answer as if it were done; nothing is written, nobody is called.",
     )
 
 
@@ -91,6 +119,14 @@ class FamilyError(BaseModel):
     code: int = Field(description="The HTTP status.")
 
 
+class PassedOver(BaseModel):
+    """A target that was named and could not be taken."""
+
+    agent_id: Id | None = Field(None, alias="agentId")
+    queue_id: Id | None = Field(None, alias="queueId")
+    code: str = Field(description="Why not.", examples=["agent_unavailable"])
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details with two extensions: a stable `code` and the family's `errors`."""
 
@@ -103,6 +139,9 @@ class Problem(BaseModel):
     agent_id: Id | None = Field(None, alias="agentId", description="With a 409 that names it: who has the session.")
     queue_id: Id | None = Field(None, alias="queueId", description="With a 409 that names it: where it waits.")
     version: int | None = Field(None, description="With a 409 that names the holder: the session's version.")
+    passed_over: list[PassedOver] | None = Field(
+        None, alias="passedOver", description="Of a call with fallback: the others that could not be taken either."
+    )
 
 
 class TransferredMessage(BaseModel):
@@ -116,6 +155,9 @@ class TransferredMessage(BaseModel):
     transfer_id: Id = Field(alias="transferId", examples=[_TRANSFER])
     version: int = Field(examples=[1])
     previous_agent_id: Id | None = Field(None, alias="previousAgentId")
+    passed_over: list[PassedOver] | None = Field(
+        None, alias="passedOver", description="Where a fallback was taken: those named before it."
+    )
 
 
 class FailedMessage(BaseModel):
@@ -129,3 +171,6 @@ class FailedMessage(BaseModel):
     reason: str
     completed_at: int = Field(alias="requestCompletedAt", examples=[_COMPLETED_AT])
     transfer_id: Id = Field(alias="transferId", examples=[_TRANSFER])
+    passed_over: list[PassedOver] | None = Field(
+        None, alias="passedOver", description="Of a call with fallback: the others that could not be taken either."
+    )

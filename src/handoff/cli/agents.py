@@ -11,23 +11,22 @@ from tabulate import tabulate
 
 from handoff.api.agent_objects import agent_object
 from handoff.api.agent_schemas import NewAgent
-from handoff.api.parameters import sentence_of
-from handoff.bootstrap import open_agents, prepare_store
-from handoff.cli.common import load_settings, shown_time, told_in_a_sentence
+from handoff.api.sentences import sentence_of
+from handoff.cli.common import account_option, json_option, load_settings, told_in_a_sentence
+from handoff.cli.times import shown_time
 from handoff.domain.ids import is_id
 from handoff.domain.model import OPERATOR, AgentStatus
 from handoff.domain.presence import shown_status
+from handoff.migrating import prepare_store
 from handoff.service.agent_store import AgentFilter, DirectoryRefused, OrgScope, StoredAgent
 from handoff.service.agents import DEFAULT_SLOTS, MAX_SLOTS, MAX_STATUS_S, Agents
 from handoff.settings import SettingsError
+from handoff.stores import open_agents
 
 _PAGE: Final = 200
 # Orgs that a mistake is told with: enough to see what they look like.
 _ORGS_NAMED: Final = 10
 
-_account: Final = click.option("--account", help="Of this account only.")
-_org: Final = click.option("--org", help="Of this org only.")
-_json: Final = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 _agent_id: Final = click.argument("agent_id")
 
 
@@ -37,30 +36,33 @@ def agents() -> None:
 
 
 @agents.command("list")
-@_account
-@_org
+@account_option
+@click.option("--org", help="Of this org only.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
-@_json
+@json_option
 @told_in_a_sentence
 def list_(*, account: str | None, org: str | None, limit: int, as_json: bool) -> None:
     """List agents, of each account in the order of their ids."""
     with _opened() as opened:
         found: list[StoredAgent] = []
         for account_id in _accounts(opened, account):
-            found += _first(opened, OrgScope(account_id=account_id, org_id=org), limit - len(found))
+            found += _first(opened, OrgScope(account_id=account_id, org_id=org), limit + 1 - len(found))
         now_ms = opened.clock.now_ms()
+    shown = found[:limit]
     if as_json:
-        click.echo(json.dumps([_as_json(agent, now_ms) for agent in found]))
-    elif found:
-        click.echo(tabulate([_as_row(agent, now_ms) for agent in found], headers="keys", disable_numparse=True))
+        click.echo(json.dumps([_as_json(agent, now_ms) for agent in shown]))
+    elif shown:
+        click.echo(tabulate([_as_row(agent, now_ms) for agent in shown], headers="keys", disable_numparse=True))
     else:
         click.echo("no such agents")
+    if len(found) > limit:
+        click.echo(f"there are more than these {limit}: say --limit", err=True)
 
 
 @agents.command()
 @_agent_id
-@_account
-@_json
+@account_option
+@json_option
 @told_in_a_sentence
 def show(agent_id: str, *, account: str | None, as_json: bool) -> None:
     """Show one agent with its status, load, skills and queues."""
@@ -88,7 +90,7 @@ def show(agent_id: str, *, account: str | None, as_json: bool) -> None:
 )
 @click.option("--skill", "skills", multiple=True, help="A skill's id; may be given several times.")
 @click.option("--queue", "queues", multiple=True, help="A queue's id; may be given several times.")
-@_json
+@json_option
 @told_in_a_sentence
 def create(*, account: str | None, org: str | None, as_json: bool, **said: Any) -> None:  # noqa: ANN401 (options)
     """Make an agent, OFFLINE until told otherwise."""
@@ -103,8 +105,8 @@ def create(*, account: str | None, org: str | None, as_json: bool, **said: Any) 
 @_agent_id
 @click.argument("status", type=click.Choice([status.value for status in AgentStatus], case_sensitive=False))
 @click.option("--expires-in", type=click.IntRange(1, MAX_STATUS_S), help="Seconds until it reads OFFLINE [never].")
-@_account
-@_json
+@account_option
+@json_option
 @told_in_a_sentence
 def status(agent_id: str, status: str, *, expires_in: int | None, account: str | None, as_json: bool) -> None:
     """Tell whether the agent AGENT_ID is there; the same again renews how long it holds."""
@@ -120,8 +122,8 @@ def status(agent_id: str, status: str, *, expires_in: int | None, account: str |
 
 @agents.command()
 @_agent_id
-@_account
-@_json
+@account_option
+@json_option
 @told_in_a_sentence
 def delete(agent_id: str, *, account: str | None, as_json: bool) -> None:
     """Delete an agent, which must hold no session."""

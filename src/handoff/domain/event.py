@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from handoff.domain.model import Session, SessionState
+from handoff.domain.model import Session, SessionState, Transfer
 
 
 class EventKind(StrEnum):
@@ -58,14 +58,16 @@ def session_opened(session: Session, *, app_id: str, at: int) -> Event:
     return _session_event(EventKind.SESSION_OPENED, session, None, {}, app_id=app_id, at=at)
 
 
-def session_moved(before: Session, after: Session, *, transfer_id: str, app_id: str, at: int) -> Event:
+def session_moved(before: Session, after: Session, transfer: Transfer) -> Event:
     """The session changed hands, went back to the bot or was closed, by this recorded transfer."""
-    members = {"transferId": transfer_id}
+    members = {"transferId": transfer.transfer_id}
     field = _PREVIOUS_FIELD.get(before.state)
     if field is not None and before.holder_id is not None:
         members[field] = before.holder_id
-    previous = before.holder_id if before.state is SessionState.AGENT else None
-    return _session_event(_KIND_OF_STATE[after.state], after, previous, members, app_id=app_id, at=at)
+    kind = _KIND_OF_STATE[after.state]
+    return _session_event(
+        kind, after, transfer.previous_agent_id, members, app_id=transfer.app_id, at=transfer.completed_at
+    )
 
 
 def agent_changed(

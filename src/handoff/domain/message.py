@@ -5,10 +5,10 @@ vendor family's `errors` envelope as extensions.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from handoff.domain.model import SessionState, Target, TargetKind, Transfer
+from handoff.domain.model import PassedOver, SessionState, Target, TargetKind, Transfer
 from handoff.domain.refusals import Refusal
 
 _TARGET_FIELD = {TargetKind.AGENT: "agentId", TargetKind.QUEUE: "queueId"}
@@ -76,22 +76,36 @@ def success_callback(transfer: Transfer) -> bytes:
     }
     if transfer.previous_agent_id is not None:
         message["previousAgentId"] = transfer.previous_agent_id
+    if transfer.passed_over:
+        message["passedOver"] = passed_over(transfer.passed_over)
     return _json(message)
 
 
 def failure_callback(transfer: Transfer, reason: str) -> bytes:
     """The message of a refused transfer. `reason` is the sentence of the answer's `detail`."""
-    return _json(
-        {
-            "sessionId": transfer.session_id,
-            _TARGET_FIELD[transfer.target.kind]: transfer.target.id,
-            "status": "failed",
-            "code": transfer.code,
-            "reason": reason,
-            "requestCompletedAt": transfer.completed_at,
-            "transferId": transfer.transfer_id,
-        }
-    )
+    message: dict[str, object] = {
+        "sessionId": transfer.session_id,
+        _TARGET_FIELD[transfer.target.kind]: transfer.target.id,
+        "status": "failed",
+        "code": transfer.code,
+        "reason": reason,
+        "requestCompletedAt": transfer.completed_at,
+        "transferId": transfer.transfer_id,
+    }
+    if transfer.passed_over:
+        message["passedOver"] = passed_over(transfer.passed_over)
+    return _json(message)
+
+
+def passed_over(targets: Sequence[PassedOver]) -> list[dict[str, object]]:
+    """The targets that were named and could not be taken, each with the code of its refusal."""
+    return [{_TARGET_FIELD[one.target.kind]: one.target.id, "code": one.code} for one in targets]
+
+
+def moved(session_id: str, kind: TargetKind, completed_at: int) -> bytes:
+    """What is recorded as the answer of a release (`kind` BOT) or a close (CLOSED)."""
+    status = "released" if kind is TargetKind.BOT else "closed"
+    return _json({"sessionId": session_id, "status": status, "requestCompletedAt": completed_at})
 
 
 def _json(value: Mapping[str, object]) -> bytes:

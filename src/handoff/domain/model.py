@@ -84,6 +84,11 @@ class AssignRequest:
     idempotency_key: str | None = None
     request_id: str
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Everyone who is named, in the order in which they are tried."""
+        return (self.target, *self.fallback)
+
     def fingerprint(self) -> str:
         """Digest of everything that makes two calls under one Idempotency-Key the same request."""
         parts = (

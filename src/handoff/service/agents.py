@@ -3,8 +3,9 @@
 Whatever cannot be done raises DirectoryRefused, a store that is away StoreError.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from handoff.domain import ids as id_shapes
@@ -51,11 +52,12 @@ class AgentFields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agents:
-    """The use cases."""
+    """The use cases. `changed` is called after every commit that may have written an event."""
 
     store: AgentStore
     clock: Clock
     ids: Ids
+    changed: Callable[[], object] = field(default=lambda: None)
 
     def get(self, scope: OrgScope, agent_id: str) -> StoredAgent:
         """The agent. Raises DirectoryRefused where it is not there or out of scope: one answer."""
@@ -68,7 +70,7 @@ class Agents:
         """Make an agent of the org, OFFLINE, with ids of ours where none are given."""
         require_place(said.account_id, said.org_id, account_id=account_id, org_id=org_id)
         new = self._new(account_id, org_id, said, created_by)
-        with self.store.begin() as tx:
+        with self._changing() as tx:
             _require_queues(tx, new.agent, said.queues or {})
             if not tx.insert(new):
                 raise _taken(new)
@@ -84,6 +86,12 @@ class Agents:
                 **_slots(new),
             )
         return made
+
+    @contextmanager
+    def _changing(self) -> Iterator[AgentTransaction]:
+        with self.store.begin() as tx:
+            yield tx
+        self.changed()
 
     def _new(self, account_id: str, org_id: str, said: AgentFields, created_by: str) -> StoredAgent:
         now = self.clock.now_ms()
@@ -112,7 +120,7 @@ class Agents:
 
     def replace(self, scope: OrgScope, agent_id: str, said: AgentFields) -> StoredAgent:
         """Replace the agent's profile, and of what has a meaning here whatever is said. Nobody loses a session."""
-        with self.store.begin() as tx:
+        with self._changing() as tx:
             before = tx.completed(_locked(tx, scope, agent_id))
             for name, given, stored in (
                 ("id", said.agent_id, before.agent.agent_id),
@@ -140,7 +148,7 @@ class Agents:
 
         Only a change of the status is an event: one that is merely renewed, as heartbeats do, is none.
         """
-        with self.store.begin() as tx:
+        with self._changing() as tx:
             now = self.clock.now_ms()
             before = _locked(tx, scope, agent_id)
             expires_at = None if expires_in_s is None else now + expires_in_s * 1_000
@@ -152,7 +160,7 @@ class Agents:
 
     def delete(self, scope: OrgScope, agent_id: str) -> StoredAgent:
         """Delete the agent, which must hold no session; the agent as it was."""
-        with self.store.begin() as tx:
+        with self._changing() as tx:
             found = tx.completed(_locked(tx, scope, agent_id))
             if not tx.delete_idle(found):
                 raise DirectoryRefused(

@@ -24,10 +24,11 @@ from handoff.domain.model import (
     TargetKind,
     Transfer,
 )
-from handoff.service.ports import Changes, KeyName, TransferKey
+from handoff.service.ports import Changes, KeyName, NewSession, TransferKey
 from handoff.store import tables
 from handoff.store.batch import Batch, Key, Row
 from handoff.store.engine import ThreadConnection
+from handoff.store.feed import append_events
 
 Fact = TypeVar("Fact")
 
@@ -63,7 +64,7 @@ class SqlTransferTransaction:
 
     def sessions(self, wanted: Collection[SessionKey]) -> Mapping[SessionKey, Session]:
         """The sessions that exist, locked."""
-        return self._facts(tables.sessions, wanted, _session, lock=True)
+        return self._facts(tables.sessions, wanted, session_of, lock=True)
 
     def agents(self, wanted: Collection[AgentKey]) -> Mapping[AgentKey, Agent]:
         """The agents that exist, locked."""
@@ -82,12 +83,15 @@ class SqlTransferTransaction:
         return self._facts(tables.transfers, wanted, transfer_of)
 
     def write(self, changes: Changes) -> None:
-        """Write everything the batch decided."""
+        """Write everything the batch decided; the events last, since they keep others of their accounts waiting."""
+        self._append(tables.sessions, [_new_session_row(new) for new in changes.new_sessions])
         self._change(tables.sessions, [_session_row(session) for session in changes.sessions])
         self._change(tables.agents, [_load_row(agent) for agent in changes.agents])
         self._append(tables.transfers, [_transfer_row(transfer) for transfer in changes.transfers])
         self._append(tables.callbacks, [_callback_row(callback) for callback in changes.callbacks], once=True)
         self._append(tables.idempotency_keys, [_key_row(use) for use in changes.keys])
+        if changes.events:
+            append_events(self._connection, self._batch, changes.events)
 
     def _facts(
         self, table: Table, wanted: Collection[Any], fact_of: Callable[[RowMapping], Fact], *, lock: bool = False
@@ -109,7 +113,8 @@ def _key(row: RowMapping, names: Sequence[str]) -> Key:
     return tuple(row[name] for name in names)
 
 
-def _session(row: RowMapping) -> Session:
+def session_of(row: RowMapping) -> Session:
+    """The session in a row of `sessions`."""
     return Session(
         account_id=row["account_id"],
         session_id=row["session_id"],
@@ -169,6 +174,20 @@ def _passed_over(text: str) -> tuple[PassedOver, ...]:
 
 def _passed_over_text(passed_over: Sequence[PassedOver]) -> str:
     return json.dumps([(one.target.kind.value, one.target.id, one.code) for one in passed_over])
+
+
+def _new_session_row(new: NewSession) -> Row:
+    session = new.session
+    return {
+        **_session_row(session),
+        "conversation_id": session.conversation_id,
+        "stream_id": session.stream_id,
+        "org_id": session.org_id,
+        "source": new.opening.source,
+        "language": new.opening.language,
+        "profile": new.opening.profile,
+        "opened_at": new.opened_at,
+    }
 
 
 def _session_row(session: Session) -> Row:
