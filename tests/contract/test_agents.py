@@ -249,7 +249,7 @@ def test_what_is_no_id_is_nobodys(agents: Agents, agent_id: str) -> None:
     with pytest.raises(DirectoryRefused) as error:
         agents.get(HERE, agent_id)
 
-    assert refused(error)[0] is Refusal.AGENT_NOT_FOUND
+    assert refused(error) == (Refusal.AGENT_NOT_FOUND, "There is no such agent.")
 
 
 def test_every_change_is_an_event_and_a_refusal_is_none(agents: Agents, tables: Tables) -> None:

@@ -144,6 +144,7 @@ def agent_object(agent: StoredAgent, now_ms: int, *, stream_id: str = "", names_
     skills = [{"id": skill_id, "userId": agent.user_id, **entry} for skill_id, entry in agent.skills.items()]
     kept = {**_NEUTRAL, "iId": stream_id, **_groups(agent.profile), **agent.profile}
     shown = {**kept, **_names(agent), **_presence(agent, now_ms), "skills": skills}
+    shown.pop("queues", None)
     if agent.queues is not None:
         shown["queues"] = _queues(agent.queues, agent.user_id if names_agents else None)
     return AgentObject.model_validate(shown)

@@ -17,7 +17,6 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "isActive": True,
     "isDefault": False,
     "isAdvancedRoutingEnabled": False,
-    "description": "",
     "createdBy": None,
     "hoursOfOperation": {"id": "", "name": ""},
     "skills": [],
@@ -161,6 +160,7 @@ def queue_object(queue: StoredQueue) -> QueueObject:
             "id": queue.queue_id,
             "orgId": queue.org_id,
             "name": queue.name,
+            "description": str(queue.profile.get("description") or ""),
             "agents": [_member(one) for one in queue.members],
             "agentCount": queue.member_count,
         }

@@ -56,6 +56,7 @@ _COMMANDS: Final = {
     "apps": ("handoff.cli.apps", "Apps: who may call, and with which secrets."),
     "streams": ("handoff.cli.streams", "Streams: the bots, and which org each belongs to."),
     "token": ("handoff.cli.tokens", "Make a token for APP_ID with its newest secret."),
+    "agents": ("handoff.cli.agents", "Agents: who there is, who is there, and what they can take."),
     "sessions": ("handoff.cli.sessions", "Sessions: who has them, and what was tried with them."),
     "transfers": ("handoff.cli.transfers", "Transfers: every attempt to move a session, won or refused."),
     "callbacks": ("handoff.cli.callbacks", "Callbacks: which are waiting or dead, and what to do about them."),

@@ -187,7 +187,8 @@ def _locked(tx: AgentTransaction, scope: OrgScope, agent_id: str) -> StoredAgent
 
 
 def _unknown(agent_id: str) -> DirectoryRefused:
-    return DirectoryRefused(Refusal.AGENT_NOT_FOUND, f"There is no agent {agent_id}.")
+    name = f"agent {agent_id}" if id_shapes.is_id(agent_id) else "such agent"
+    return DirectoryRefused(Refusal.AGENT_NOT_FOUND, f"There is no {name}.")
 
 
 def _taken(agent: StoredAgent) -> DirectoryRefused:

@@ -117,7 +117,7 @@ def _membership(row: RowMapping) -> Membership:
         queue_id=row["queue_id"],
         is_preferred=row["is_preferred"],
         name=row["name"],
-        description=row["description"] or "",
+        description=str(row["description"] or ""),
     )
 
 
