@@ -113,7 +113,7 @@ def to_queue(queue_id: str, **changes: Any) -> dict[str, Any]:
 def refusal(response: Response, *, is_recorded: bool | None = None) -> tuple[int, str]:
     """Status and code of a refusal, whose whole shape is looked at on the way.
 
-    Where it is not said whether it is recorded, it is as assignments have it.
+    Where it is not said whether it is recorded, those of assignments are that can be, and no others.
     """
     assert response.headers["content-type"] == "application/problem+json", response.text
     problem = response.json()
@@ -125,5 +125,7 @@ def refusal(response: Response, *, is_recorded: bool | None = None) -> tuple[int
     assert problem["detail"]
     assert problem.keys() - _HOLDER_MEMBERS == _MEMBERS
     assert response.headers["x-request-id"]
-    assert ("x-transfer-id" in response.headers) == (known.is_recorded if is_recorded is None else is_recorded)
+    if is_recorded is None:
+        is_recorded = known.is_recorded and response.request.url.path.endswith("/assign-conversation")
+    assert ("x-transfer-id" in response.headers) == is_recorded
     return response.status_code, known.code
