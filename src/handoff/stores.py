@@ -68,8 +68,11 @@ def open_directory(settings: Settings) -> SqlDirectory:
 
 
 def open_directory_writer(settings: Settings) -> SqlDirectoryWriter:
-    """Where a directory file is brought in."""
-    return SqlDirectoryWriter(open_store(settings), open_seals(settings), fresh_secret)
+    """Where a directory file is brought in.
+
+    Its statements are planned anew each time: what was good for a table that is empty is very bad for a large one.
+    """
+    return SqlDirectoryWriter(open_writer(settings.database_url, prepare=False), open_seals(settings), fresh_secret)
 
 
 def open_export(settings: Settings, *, with_secrets: bool) -> SqlExport:

@@ -272,6 +272,21 @@ def test_a_row_that_stands_twice_in_a_file_is_renewed_by_its_second(store: Store
     ]
 
 
+def test_while_many_rows_come_in_postgres_learns_how_they_are_spread(postgres_url: str) -> None:
+    """Or it plans as for tables that are empty, and a thousand agents take seconds once there are ten thousand."""
+    listed: dict[str, Any] = {"skills": ["s-1", "s-2"], "queues": [{"id": sample.QUEUE}]}
+    many = [sample.agent(f"a-{number}", **listed) for number in range(1_500)]
+    with closing(Store(Settings(database_url=postgres_url))) as store:
+        store.bring({"queues": QUEUES, "agents": many})
+        engine = open_store(store.settings)
+        with engine.begin() as connection:
+            seen = connection.exec_driver_sql("SELECT tablename FROM pg_stats WHERE attname = 'account_id'")
+            looked_at = set(seen.scalars())
+        engine.dispose()
+
+    assert looked_at == {"agents", "queue_agents", "agent_skills"}
+
+
 def secrets(store: Store, app_id: str = sample.APP) -> list[str]:
     opened = open_apps(store.settings)
     with closing(opened.store):

@@ -168,8 +168,8 @@ def agent_row(entry: Entry) -> Row:
         "max_sessions": entry.value,
         "profile": None,
         "at": 1,
-        "has_queues": False,
-        "has_skills": False,
+        "queues": None,
+        "skills": None,
     }
 
 

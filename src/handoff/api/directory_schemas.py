@@ -117,20 +117,14 @@ class AgentEntry(_Entry):
         return self
 
     def row(self, stamp: Stamp) -> dict[str, Any]:
-        """The entry as a row of its table, with those of its queues and skills."""
-        key = {"account_id": self.account_id, "agent_id": self.agent_id}
-        queues = {queue.queue_id: queue.is_preferred for queue in self.queues or ()}
+        """The entry as a row of its table, with its queues (and whether it is preferred there) and its skills."""
+        queues = None if self.queues is None else {queue.queue_id: queue.is_preferred for queue in self.queues}
         return {
             **self.model_dump(exclude={"queues", "skills", "profile"}),
             "profile": _json(self.profile),
             "at": stamp.now_ms,
-            "has_queues": self.queues is not None,
-            "queues": [
-                {**key, "org_id": self.org_id, "queue_id": queue, "is_preferred": is_preferred}
-                for queue, is_preferred in queues.items()
-            ],
-            "has_skills": self.skills is not None,
-            "skills": [{**key, "skill_id": skill} for skill in dict.fromkeys(self.skills or ())],
+            "queues": queues,
+            "skills": self.skills,
         }
 
 

@@ -10,8 +10,6 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
-    Column,
     ColumnElement,
     Connection,
     Executable,
@@ -20,18 +18,16 @@ from sqlalchemy import (
     Text,
     and_,
     case,
-    delete,
     func,
     literal,
     literal_column,
     select,
-    tuple_,
 )
 
 from handoff.domain.model import AgentStatus, SessionState
-from handoff.service.ports import Unwritable
+from handoff.store.memberships import bring_queues_of_agents, bring_skills_of_agents
 from handoff.store.staging import Row, Staged, merged
-from handoff.store.tables import agent_skills, agents, queue_agents, queues, sessions, streams
+from handoff.store.tables import agents, queues, sessions, streams
 
 _OFFLINE: Final = AgentStatus.OFFLINE.value
 _EMPTY: Final = literal_column("'{}'", JSON)
@@ -54,15 +50,9 @@ _agents: Final = Staged(
         "status": Text(),
         "status_expires_at": BigInteger(),
         "profile": JSON(),
-        "has_queues": Boolean(),
-        "has_skills": Boolean(),
         "at": BigInteger(),
     },
 )
-_members: Final = Staged(
-    "queue_agents", {**_texts("account_id", "queue_id", "agent_id", "org_id"), "is_preferred": Boolean()}
-)
-_skills: Final = Staged("agent_skills", _texts("account_id", "agent_id", "skill_id"))
 _sessions: Final = Staged(
     "sessions",
     {
@@ -97,17 +87,8 @@ def bring_agents(connection: Connection, rows: Sequence[Row]) -> None:
     _agents.fill(connection, rows)
     connection.execute(_lock(agents, _agents))
     connection.execute(_merge_agents(connection.dialect.name))
-    if any(row["has_queues"] for row in rows):
-        _members.fill(connection, (member for row in rows for member in row["queues"]))
-        unknown = connection.execute(_unknown_queue).first()
-        if unknown is not None:
-            raise Unwritable(f"queues: org {unknown.org_id} has no queue {unknown.queue_id}")
-        connection.execute(_no_longer(queue_agents, _members, _agents.c.has_queues))
-        connection.execute(_merge_members(connection.dialect.name))
-    if any(row["has_skills"] for row in rows):
-        _skills.fill(connection, (skill for row in rows for skill in row["skills"]))
-        connection.execute(_no_longer(agent_skills, _skills, _agents.c.has_skills))
-        connection.execute(_merge_skills(connection.dialect.name))
+    bring_queues_of_agents(connection, _agents, rows)
+    bring_skills_of_agents(connection, _agents, rows)
 
 
 @cache
@@ -158,28 +139,6 @@ def _merge_agents(dialect: str) -> Any:  # noqa: ANN401
 
 
 @cache
-def _merge_members(dialect: str) -> Any:  # noqa: ANN401
-    names = ("account_id", "queue_id", "agent_id", "is_preferred")
-    return merged(dialect, queue_agents, select(*(_members.c[name] for name in names)), renewed=("is_preferred",))
-
-
-@cache
-def _merge_skills(dialect: str) -> Any:  # noqa: ANN401
-    return merged(dialect, agent_skills, select(*_skills.c), renewed=())
-
-
-@cache
-def _no_longer(table: Table, listed: Staged, are_listed: Column[Any]) -> Executable:
-    """What the table has of the agents whose rows list such things, and the rows do not."""
-    agent = tuple_(table.c.account_id, table.c.agent_id)
-    those = select(_agents.c.account_id, _agents.c.agent_id).where(are_listed)
-    key = tuple_(*table.primary_key)
-    return delete(table).where(
-        agent.in_(those), key.not_in(select(*(listed.c[column.name] for column in table.primary_key)))
-    )
-
-
-@cache
 def _lock(table: Table, staged: Staged) -> Executable:
     """The rows that may be renewed, locked in the order of keys, so that what is read of them stays true."""
     keys = list(table.primary_key)
@@ -189,13 +148,3 @@ def _lock(table: Table, staged: Staged) -> Executable:
 
 def _is_same(table: Table, staged: Staged) -> ColumnElement[bool]:
     return and_(*(column == staged.c[column.name] for column in table.primary_key))
-
-
-_unknown_queue: Final = (
-    select(_members.c.org_id, _members.c.queue_id)
-    .join_from(
-        _members.table, queues, and_(_is_same(queues, _members), queues.c.org_id == _members.c.org_id), isouter=True
-    )
-    .where(queues.c.queue_id.is_(None))
-    .limit(1)
-)
