@@ -6,6 +6,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
+from handoff.service.ports import StoreError
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -37,7 +39,7 @@ def _refuse_shared(column: str, name: str) -> None:
         )
     )
     for account_id, org_id, value in shared:
-        raise RuntimeError(
+        raise StoreError(
             f"in org {org_id} of account {account_id} several agents have the {name} {value}: "
             "give each its own, then migrate again"
         )
