@@ -20,6 +20,7 @@ from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
 from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.rules import Reassign
+from handoff.limiting import checking_tokens, limiting
 from handoff.metering import metering
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
@@ -30,8 +31,10 @@ from handoff.service.importing import ImportReport, import_entries
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.outcomes import Answer, Moved, Request, Settled
 from handoff.service.ports import TransferStore
+from handoff.service.rates import Budgets
 from handoff.service.retention import Retention, purge_for_ever
 from handoff.service.transfer import Transfers
+from handoff.service.used_tokens import UsedTokens
 from handoff.service.worker import Worker
 from handoff.settings import Settings, SettingsError
 from handoff.store.audit import SqlAudit
@@ -199,8 +202,12 @@ async def _running(
         directory = _directory(settings, reader, stack)
         callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
         stack.callback(callbacks.store.close)
+        budgets = await stack.enter_async_context(limiting(settings, meter))
+        used_tokens = await stack.enter_async_context(checking_tokens(settings, writer, meter))
         changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer, meter)
+        yield _services(
+            settings, committer, dispatcher, directory, callbacks, budgets, used_tokens, Worker(reader), changer, meter
+        )
 
 
 @asynccontextmanager
@@ -254,6 +261,8 @@ def _services(
     dispatcher: Dispatcher | None,
     directory: Directory,
     callbacks: Callbacks,
+    budgets: Budgets | None,
+    used_tokens: UsedTokens,
     reader: Worker,
     writer: Worker,
     meter: Meter,
@@ -274,6 +283,8 @@ def _services(
         ),
         directory=directory,
         callbacks=callbacks,
+        budgets=budgets,
+        used_tokens=used_tokens,
         reader=reader,
         writer=writer,
         ids=SystemIds(),

@@ -20,7 +20,8 @@ _STOP_TIMEOUT_S = 30.0
 def environment(database_url: str, **settings: object) -> dict[str, str]:
     """This process's environment without settings of ours, then those given; programs of the tests can be imported."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HANDOFF_")}
-    ours = {"HANDOFF_DATABASE_URL": database_url, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    path = [str(Path(__file__).parent.parent), *filter(None, [inherited.get("PYTHONPATH")])]
+    ours = {"HANDOFF_DATABASE_URL": database_url, "PYTHONPATH": os.pathsep.join(path)}
     ours |= {f"HANDOFF_{name.upper()}": str(value) for name, value in settings.items()}
     return inherited | ours
 

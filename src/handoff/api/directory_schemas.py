@@ -46,7 +46,7 @@ class AppEntry(_Entry):
     algorithms: list[Literal["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"]] = ["HS256"]
     scopes: list[str] = []
     streams: Literal["*"] | list[Id] = []
-    require_jti: Literal[False] = Field(False, alias="requireJti")
+    require_jti: bool = Field(False, alias="requireJti")
     require_exp: bool = Field(False, alias="requireExp")
     is_enabled: bool = Field(True, alias="enabled")
 
@@ -70,11 +70,6 @@ class AppEntry(_Entry):
             if "-----BEGIN" in secret:
                 raise ValueError("a public key belongs into publicKeys, never into secrets")
         return self
-
-    def row(self, stamp: Stamp) -> dict[str, Any]:
-        """The entry as a row of its table."""
-        del stamp
-        return self.model_dump(exclude={"require_jti"})
 
 
 class StreamEntry(_Entry):

@@ -17,6 +17,7 @@ from handoff.api.responses import BASE_PATH, AccountId, RequestId, StreamId
 from handoff.api.services import Services, services_of
 from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
+from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -62,6 +63,8 @@ def _bounded(handle: Handler, scope: str, *, has_body: bool) -> Handler:
         except ClientDisconnect:
             facts.code = "disconnected"
             return Response(status_code=400)  # nobody hears it
+        except Overloaded as error:
+            return refused(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", facts)
         except StoreError as error:
             facts.reason = str(error)
             return refused(Refusal.STORE_UNAVAILABLE, "The store is not available: repeat the request.", facts)

@@ -33,6 +33,15 @@ WHERE account_id = :account AND callback_id > :behind AND callback_id <= :upto
 """)
 
 
+_NEXT_OWNER: Final = text("SELECT min(t.account_id) FROM used_tokens t WHERE t.account_id > :account")
+_LAST_OF_STEP: Final = text("""
+SELECT t.expires_at FROM used_tokens t
+WHERE t.account_id = :account AND t.expires_at < :before
+ORDER BY t.expires_at LIMIT 1 OFFSET :rows
+""")
+_FORGET_TOKENS: Final = text("DELETE FROM used_tokens WHERE account_id = :account AND expires_at <= :upto")
+
+
 class SqlRetention:
     """See `handoff.service.retention.RetentionStore`. Opens a connection for each step."""
 
@@ -62,6 +71,19 @@ class SqlRetention:
                 return Step(purged=purged, behind=Place(account, end))
             after = connection.scalar(_NEXT_ACCOUNT, {"account": account})
         return Step(purged=purged, behind=None if after is None else Place(after))
+
+    def forget_tokens(self, expired_before: int) -> int:
+        """See RetentionStore."""
+        forgotten = 0
+        with translated(), self._engine.begin() as connection:
+            account = connection.scalar(_NEXT_OWNER, {"account": ""})
+            while account is not None and not forgotten:
+                params = {"account": account, "before": expired_before}
+                last = connection.scalar(_LAST_OF_STEP, params | {"rows": _ROWS - 1})
+                upto = expired_before - 1 if last is None else last
+                forgotten = connection.execute(_FORGET_TOKENS, {"account": account, "upto": upto}).rowcount
+                account = connection.scalar(_NEXT_OWNER, {"account": account})
+        return forgotten
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -26,6 +26,7 @@ def upgrade() -> None:
     op.add_column("transfers", sa.Column("passed_over", sa.Text(), nullable=True))
     op.create_index("transfers_session", "transfers", ["account_id", "session_id", "transfer_id"])
     _create_feed()
+    _let_tokens_be_used_once()
 
 
 def _refuse_shared(column: str, name: str) -> None:
@@ -108,6 +109,13 @@ def _create_feed() -> None:
     )
 
 
+def _let_tokens_be_used_once() -> None:
+    op.add_column("apps", sa.Column("require_jti", sa.Boolean(), server_default=sa.false(), nullable=False))
+    expires_at = sa.Column("expires_at", sa.BigInteger(), nullable=False)
+    _create_table("used_tokens", expires_at, key=("account_id", "app_id", "jti_digest"))
+    op.create_index("used_tokens_expiry", "used_tokens", ["account_id", "expires_at"])
+
+
 def _create_table(name: str, *columns: sa.Column[Any], key: Sequence[str], options: Mapping[str, Any] = _DENSE) -> None:
     """A table whose key columns are texts, but for those that are given."""
     given = {column.name for column in columns}
@@ -116,8 +124,9 @@ def _create_table(name: str, *columns: sa.Column[Any], key: Sequence[str], optio
 
 
 def downgrade() -> None:
-    for name in ("events", "event_heads", "queue_agents", "agent_skills"):
+    for name in ("used_tokens", "events", "event_heads", "queue_agents", "agent_skills"):
         op.drop_table(name)
+    op.drop_column("apps", "require_jti")
     op.drop_index("transfers_session", "transfers")
     op.drop_column("transfers", "passed_over")
     for name in ("sessions_held", "sessions_conversation"):

@@ -1,0 +1,59 @@
+"""The part of the composition root about what a call may cost: budgets of calls, and tokens for a single use."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final
+
+from handoff.service.committer import Committer
+from handoff.service.meter import Meter
+from handoff.service.rates import Budgets, OwnBudgets
+from handoff.service.used_tokens import TokenDesk, TokenRequest, UsedTokens
+from handoff.settings import Settings
+from handoff.store.engine import is_sqlite, open_writer
+from handoff.store.used_tokens import SqlUsedTokens
+
+# A small statement, which the store itself bounds further.
+_DEADLINE_S: Final = 10.0
+
+
+def open_used_tokens(settings: Settings) -> SqlUsedTokens:
+    """The store of used tokens: a use is on disk before its call is served."""
+    return SqlUsedTokens(open_writer(settings.database_url, prepare=settings.database_prepare))
+
+
+@asynccontextmanager
+async def checking_tokens(settings: Settings, writer: ThreadPoolExecutor, meter: Meter) -> AsyncIterator[UsedTokens]:
+    """Tokens for a single use, recorded in batches: on SQLite in its one writer's thread, else in one of their own."""
+    own = ThreadPoolExecutor(1, thread_name_prefix="tokens")
+    executor = writer if is_sqlite(settings.database_url) else own
+    store = open_used_tokens(settings)
+    desk: Committer[TokenRequest, bool] = Committer(
+        TokenDesk(store, meter).settle,
+        executor=executor,
+        queue_limit=settings.queue_limit,
+        batch_limit=settings.batch_limit,
+        patience_s=settings.patience_seconds,
+        deadline_s=_DEADLINE_S,
+        after_commit=lambda: None,
+        abort=store.abort,
+    )
+    desk.start()
+    try:
+        yield UsedTokens(desk.submit)
+    finally:
+        await desk.stop()
+        executor.submit(store.close).result()
+        own.shutdown()
+
+
+@asynccontextmanager
+async def limiting(settings: Settings, meter: Meter) -> AsyncIterator[Budgets | None]:
+    """Budgets of calls, where the settings have a rate."""
+    rate = settings.rate
+    if rate is None:
+        yield None
+        return
+    del meter
+    yield OwnBudgets(rate, asyncio.get_running_loop().time)
