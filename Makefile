@@ -55,7 +55,7 @@ check: setup ## Lint, types, import contracts, documents against the code
 lock: setup ## Pin the newest allowed versions again, with hashes
 	for in in pyproject.toml:run requirements/build.in:build requirements/dev.in:dev; do \
 		$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
-			--upgrade $${in%%:*} -o requirements/$${in##*:}.txt \
+			$$(test $${in##*:} = run && echo "--all-extras") --upgrade $${in%%:*} -o requirements/$${in##*:}.txt \
 			$$(test $${in##*:} = dev && echo "-c requirements/run.txt -c requirements/build.txt"); \
 	done
 

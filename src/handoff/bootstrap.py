@@ -20,7 +20,7 @@ from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer, app_secret, parse_secret, show_secret
 from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.rules import Reassign
-from handoff.limiting import checking_tokens, limiting
+from handoff.limiting import checking_tokens, limiting, require_rate_store
 from handoff.metering import metering
 from handoff.service.callbacks import Callbacks
 from handoff.service.committer import Committer
@@ -79,6 +79,7 @@ def create_app(
     """
     chosen = settings or Settings.load()
     _signing_secrets(chosen)
+    require_rate_store(chosen)
     return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store, metrics_port))
 
 

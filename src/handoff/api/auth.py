@@ -76,7 +76,7 @@ class _Parsed:
 class Authenticator:
     """Verifies tokens, and remembers each for `trust_s` seconds at most and never past its `exp`.
 
-    A token that can be used once only is not remembered: whether this is its one use, the store tells.
+    A token that can be used once only is not worth it: whether this is its one use, the store tells.
     """
 
     def __init__(self, directory: Directory, clock: Clock, *, trust_s: float, leeway_s: float) -> None:
