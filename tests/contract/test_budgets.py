@@ -170,11 +170,16 @@ async def test_a_redis_that_hangs_holds_up_one_moment_of_calls_and_no_others(
     between = time.monotonic()
     then = [await budgets.take(NAME) for _ in range(50)]
     end = time.monotonic()
+    await asyncio.sleep(1.1)
+    later = [asyncio.ensure_future(budgets.take(NAME)) for _ in range(50)]
+    done, held_up = await asyncio.wait(later, timeout=0.5)
+    await asyncio.gather(*later)
     redis.go_on()
 
     assert all(quota.is_granted and quota.is_stand_in for quota in (*first, *then))
     assert between - began < 2
     assert end - between < 0.5
+    assert (len(done), len(held_up)) == (49, 1)
 
 
 async def test_services_on_one_redis_grant_an_account_its_limit_together(
