@@ -31,13 +31,9 @@ def upgrade() -> None:
 
 def _refuse_shared(column: str, name: str) -> None:
     """Stop before anything is changed where two agents of an account share what must be one's own."""
-    shared = op.get_bind().execute(
-        sa.text(
-            f"SELECT account_id, org_id, {column} FROM agents WHERE {column} != '' "  # noqa: S608 (two names of ours)
-            f"GROUP BY account_id, org_id, {column} HAVING count(*) > 1 LIMIT 1"
-        )
-    )
-    for account_id, org_id, value in shared:
+    agents = sa.table("agents", *(sa.column(part) for part in ("account_id", "org_id", column)))
+    shared = sa.select(*agents.c).where(agents.c[column] != "").group_by(*agents.c).having(sa.func.count() > 1).limit(1)
+    for account_id, org_id, value in op.get_bind().execute(shared):
         raise RuntimeError(
             f"in org {org_id} of account {account_id} several agents have the {name} {value}: "
             "give each its own, then migrate again"
