@@ -37,9 +37,9 @@ proof: setup ## Run the proofs in their long form, with figures (PART=crash or i
 	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash and PART=isolation"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
-BENCH := deliveries claims
+BENCH := deliveries claims imports
 
-bench: setup ## Measure deliveries and claims, and print tables (PART=deliveries or claims: that one; ARGS: its options)
+bench: setup ## Measure deliveries, claims and imports, and print tables (PART=imports: that one; ARGS: its options)
 	@for part in $(or $(PART),$(BENCH)); do \
 		PYTHONPATH=tests $(BIN)/python -m bench.$$part $(ARGS) && echo || exit; \
 	done

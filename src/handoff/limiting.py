@@ -13,19 +13,14 @@ from handoff.service.meter import Meter
 from handoff.service.rates import Budgets, OwnBudgets
 from handoff.service.used_tokens import TokenDesk, TokenRequest, UsedTokens
 from handoff.settings import Settings, SettingsError
-from handoff.store.engine import is_sqlite, open_writer
-from handoff.store.used_tokens import SqlUsedTokens
+from handoff.store.engine import is_sqlite
+from handoff.stores import open_used_tokens
 
 if TYPE_CHECKING:
     from handoff.rates.shared import SharedBudgets
 
 # A small statement, which the store itself bounds further.
 _DEADLINE_S: Final = 10.0
-
-
-def open_used_tokens(settings: Settings) -> SqlUsedTokens:
-    """The store of used tokens: a use is on disk before its call is served."""
-    return SqlUsedTokens(open_writer(settings.database_url, prepare=settings.database_prepare))
 
 
 @asynccontextmanager

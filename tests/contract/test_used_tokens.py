@@ -8,7 +8,6 @@ from sqlalchemy import func, select
 from fakes import FakeClock
 from handoff import Settings
 from handoff.domain.claims import TokenUse
-from handoff.limiting import open_used_tokens
 from handoff.service.meter import UNMEASURED
 from handoff.service.ports import StoreUnavailable
 from handoff.service.retention import Retention
@@ -16,6 +15,7 @@ from handoff.service.used_tokens import GiveBack, Spend, TokenDesk, UsedTokenSto
 from handoff.store.engine import open_writer
 from handoff.store.retention import SqlRetention
 from handoff.store.tables import used_tokens
+from handoff.stores import open_used_tokens
 
 NOW = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -36,7 +36,7 @@ def desk(store: UsedTokenStore) -> TokenDesk:
 @pytest.fixture
 def retention(stored: Settings) -> Iterator[Retention]:
     opened = SqlRetention(open_writer(stored.database_url))
-    yield Retention(store=opened, clock=FakeClock(NOW), delivered_ms=1, dead_ms=1)
+    yield Retention(store=opened, clock=FakeClock(NOW), delivered_ms=1, dead_ms=1, events_ms=1)
     opened.close()
 
 

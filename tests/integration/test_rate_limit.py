@@ -15,9 +15,9 @@ import pytest
 from httpx2 import Response
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
 from handoff.service.ports import StoreUnavailable
 from handoff.store import tables
+from handoff.stores import open_transfer_store
 from rigs import sample
 from rigs.api import Api, refusal, serving, to_agent
 from rigs.sample import ACCOUNT, AGENT, OTHER_AGENT
@@ -126,6 +126,18 @@ def test_a_keyed_repeat_of_a_refusal_costs_nothing_either(serve: Serve) -> None:
 
     assert {refusal(answer) for answer in answers} == {(404, "agent_not_found")}
     assert [budget(answer)[1] for answer in answers] == [1] * 4
+
+
+def test_opening_and_closing_once_more_costs_nothing(serve: Serve) -> None:
+    api = serve("2/minute")
+    load_directory(api.settings, {"apps": [sample.app(scopes=["Configuration"])]})
+    conversations = sample.PATH.replace("assign-conversation", "conversations")
+    opened = [api.post(path=conversations, json={"botSessionId": "s-new"}) for _ in range(3)]
+    closed = [api.post(path=f"{conversations}/sessions/s-new/close", json={}) for _ in range(3)]
+
+    assert [answer.status_code for answer in (*opened, *closed[:1])] == [201, 200, 200, 200]
+    assert [budget(answer)[1] for answer in (*opened, *closed[:1])] == [1, 1, 1, 0]
+    assert [refusal(answer) for answer in closed[1:]] == [LIMITED] * 2
 
 
 def test_a_refused_call_that_is_decided_anew_costs_its_unit(serve: Serve) -> None:

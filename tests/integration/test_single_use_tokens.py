@@ -12,10 +12,10 @@ from httpx2 import Response
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
 from handoff.service.ports import StoreUnavailable
 from handoff.store import tables
 from handoff.store.engine import open_writer
+from handoff.stores import open_transfer_store
 from rigs import sample
 from rigs.api import Api, new_store, refusal, serving
 from rigs.callers import callers

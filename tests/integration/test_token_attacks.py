@@ -28,10 +28,10 @@ from starlette.datastructures import Headers
 from handoff import Settings, load_directory
 from handoff.api.auth import Authenticator
 from handoff.api.problems import Refuse
-from handoff.bootstrap import open_directory
 from handoff.domain.refusals import Refusal
 from handoff.service.directory import Directory
 from handoff.service.worker import Worker
+from handoff.stores import open_directory
 from handoff.system import SystemClock
 from rigs import sample
 from rigs.api import Api, refusal, serving

@@ -6,26 +6,21 @@ Which algorithms and keys are tried is fixed by the app that the token names, ne
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jwt
 from cachetools import TLRUCache
-from cryptography.exceptions import UnsupportedAlgorithm
-from jwt.algorithms import get_default_algorithms
-from jwt.api_jws import PyJWS
 from starlette.datastructures import Headers
 
+from handoff.api.keys import jws, verifies
 from handoff.api.problems import Refuse
 from handoff.domain.claims import BadClaims, TokenUse, app_id_of, check_times, jti_digest
+from handoff.domain.credentials import HMAC_ALGORITHMS
 from handoff.domain.model import App
 from handoff.domain.refusals import Refusal
 from handoff.service.directory import Directory
 from handoff.service.ports import Clock
-
-HMAC_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
-PUBLIC_KEY_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
 _BEARER: Final = "bearer "
 _LONGEST_TOKEN: Final = 8_192
@@ -45,9 +40,6 @@ _NOBODY: Final = App(
     is_enabled=False,
 )
 _UNVERIFIABLE: Final = "The token's signature does not verify with a live secret of the app that appId names."
-
-_jws: Final = PyJWS(algorithms=[*HMAC_ALGORITHMS, *PUBLIC_KEY_ALGORITHMS])
-_algorithms: Final = get_default_algorithms()
 
 
 class Verified(NamedTuple):
@@ -145,7 +137,7 @@ def _parse(token: str) -> _Parsed:
     if len(token) > _LONGEST_TOKEN:
         raise Refuse(Refusal.TOKEN_INVALID, f"The token is longer than {_LONGEST_TOKEN} characters.")
     try:
-        parts = _jws.decode_complete(token, options={"verify_signature": False})
+        parts = jws.decode_complete(token, options={"verify_signature": False})
         claims = json.loads(parts["payload"], object_pairs_hook=_unambiguous)
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise Refuse(Refusal.TOKEN_INVALID, "The token is not a well-formed JWT.") from None
@@ -169,26 +161,4 @@ def _is_signed_by(token: _Parsed, app: App) -> bool:
     if not isinstance(algorithm, str) or algorithm not in app.algorithms:
         return False
     keys = app.secrets if algorithm in HMAC_ALGORITHMS else app.public_keys
-    return any(_verifies(token, key, algorithm) for key in keys)
-
-
-def _verifies(token: _Parsed, key: str, algorithm: str) -> bool:
-    try:
-        return _algorithms[algorithm].verify(token.signed, _prepared(key, algorithm), token.signature)
-    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
-        return False
-
-
-def is_public_key(key: str, algorithm: str) -> bool:
-    """Whether the PEM text holds a public key that the algorithm can verify with."""
-    try:
-        _prepared(key, algorithm)
-    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
-        return False
-    return "PRIVATE KEY" not in key
-
-
-@lru_cache(1_024)
-def _prepared(key: str, algorithm: str) -> Any:  # noqa: ANN401 (a key of any of PyJWT's kinds)
-    """The key as the algorithm wants it: parsing a public key costs more than verifying with it."""
-    return _algorithms[algorithm].prepare_key(key)
+    return any(verifies(token.signed, token.signature, key, algorithm) for key in keys)
