@@ -35,6 +35,7 @@ from handoff.store.schema import require_revision
 from handoff.store.sealing import Seals
 from handoff.store.streams import SqlStreams
 from handoff.store.transfers import SqlTransferStore
+from handoff.store.used_tokens import SqlUsedTokens
 from handoff.system import SystemClock, SystemIds, fresh_secret
 
 _DAY_MS: Final = 86_400_000
@@ -60,6 +61,11 @@ def open_outbox(settings: Settings) -> SqlOutbox:
     """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
     engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
     return SqlOutbox(engine, _batch(settings))
+
+
+def open_used_tokens(settings: Settings) -> SqlUsedTokens:
+    """The store of used tokens: a use is on disk before its call is served."""
+    return SqlUsedTokens(open_writer(settings.database_url, prepare=settings.database_prepare))
 
 
 def open_directory(settings: Settings) -> SqlDirectory:
@@ -133,7 +139,7 @@ def open_conversations(settings: Settings) -> tuple[Conversations, History]:
 
 @contextmanager
 def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over and of old events, as the settings say."""
+    """The purge of callbacks that are over and of old events, as the settings say, and of tokens' uses."""
     store = SqlRetention(open_store(settings))
     yield Retention(
         store=store,

@@ -340,7 +340,7 @@ def test_secrets_that_are_kept_must_do_for_the_algorithms(store: Store) -> None:
         ("sessions", sample.session(conversationId=""), "conversationId: "),
         ("sessions", sample.session(source="\ud800"), "source: "),
         ("sessions", sample.session(profile={"x": float("nan")}), "profile: NaN and Infinity are no JSON."),
-        ("apps", sample.app(requireJti=True), "requireJti: "),
+        ("apps", sample.app(requireJti="yes, please"), "requireJti: "),
         ("bots", {}, "no such section; there are apps, streams, queues, agents, sessions"),
     ],
 )

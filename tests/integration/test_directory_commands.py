@@ -34,7 +34,7 @@ Directory = dict[str, list[dict[str, Any]]]
 WHOLE: Directory = {
     "apps": [
         sample.app(streams="*", scopes=["Routing", "Configuration"], requireExp=True, enabled=False),
-        sample.app(appId="cs-2", secrets=["n" * 64, "o" * 64], algorithms=["HS512"]),
+        sample.app(appId="cs-2", secrets=["n" * 64, "o" * 64], algorithms=["HS512"], requireJti=True),
     ],
     "streams": [{"streamId": sample.STREAM, "orgId": sample.ORG, "accountId": sample.ACCOUNT, "name": "Größe"}],
     "queues": [

@@ -45,6 +45,9 @@ _public_keys: Final = click.option(
 _require_exp: Final = click.option(
     "--require-exp/--no-require-exp", default=None, help="Whether its tokens must expire."
 )
+_require_jti: Final = click.option(
+    "--require-jti/--no-require-jti", default=None, help="Whether its tokens must be for a single use (jti)."
+)
 _secret_file: Final = click.option(
     "--secret-file", type=click.File("r", encoding="utf-8"), help="File with its secret (-: standard input)."
 )
@@ -83,7 +86,7 @@ def show(app_id: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(app)))
         return
-    shown = {**_as_row(app), "secrets": "", "require exp": "yes" if app.require_exp else "no"}
+    shown = {**_as_row(app), "secrets": "", "require exp": _yes(app.require_exp), "require jti": _yes(app.require_jti)}
     shown |= {f"secret {place}": _told(secret) for place, secret in enumerate(app.secrets, start=1)}
     shown |= {f"public key {place}": key.strip() for place, key in enumerate(app.public_keys, start=1)}
     click.echo(tabulate([row for row in shown.items() if row[1] != ""], tablefmt="plain"))
@@ -99,6 +102,7 @@ def show(app_id: str, *, as_json: bool) -> None:
 @_public_keys
 @_secret_file
 @_require_exp
+@_require_jti
 @json_option
 @told_in_a_sentence
 def create(*, app_id: str | None, secret_file: TextIO | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
@@ -124,6 +128,7 @@ def create(*, app_id: str | None, secret_file: TextIO | None, as_json: bool, **g
 @_algorithms
 @_public_keys
 @_require_exp
+@_require_jti
 @json_option
 @told_in_a_sentence
 def change(app_id: str, *, as_json: bool, **given: Any) -> None:  # noqa: ANN401 (options by name)
@@ -250,6 +255,7 @@ def _values_of(
     algorithms: Sequence[str],
     public_keys: Sequence[TextIO],
     require_exp: bool | None,
+    require_jti: bool | None,
 ) -> dict[str, Any]:
     """What the options say, as an entry of a directory file says it."""
     said = {
@@ -260,6 +266,7 @@ def _values_of(
         "algorithms": list(algorithms) or None,
         "publicKeys": [file.read() for file in public_keys] or None,
         "requireExp": require_exp,
+        "requireJti": require_jti,
     }
     return {field: value for field, value in said.items() if value is not None}
 
@@ -285,6 +292,7 @@ def _as_json(app: StoredApp) -> dict[str, Any]:
         "scopes": list(app.scopes),
         "streams": _EVERY_STREAM if app.streams is None else list(app.streams),
         "requireExp": app.require_exp,
+        "requireJti": app.require_jti,
         "enabled": app.is_enabled,
     }
 
@@ -300,6 +308,10 @@ def _as_row(app: StoredApp) -> dict[str, Any]:
         "algorithms": ", ".join(app.algorithms),
         "secrets": ", ".join(secret.fingerprint for secret in app.secrets),
     }
+
+
+def _yes(is_so: bool) -> str:  # noqa: FBT001 (what is told)
+    return "yes" if is_so else "no"
 
 
 def _told(secret: KeptSecret) -> str:

@@ -19,7 +19,8 @@ Request = AssignRequest | OpenRequest | MoveRequest
 class Answer:
     """What an outcome answers: HTTP status, exact body, session version (if it names one), transfer, code.
 
-    Of a dry run nothing is recorded, so there is no transfer.
+    Of a dry run nothing is recorded, so there is no transfer. `is_repeat` tells that it was recorded for an earlier
+    call.
     """
 
     status: int
@@ -27,6 +28,7 @@ class Answer:
     version: int | None
     transfer_id: str | None
     code: str | None = None
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ apps = Table(
     # a list of streams, or "*": every stream of the account
     Column("streams", JSON, nullable=False),
     Column("require_exp", Boolean, nullable=False),
+    Column("require_jti", Boolean, nullable=False, server_default=false()),
     Column("is_enabled", Boolean, nullable=False),
     PrimaryKeyConstraint("account_id", "app_id"),
     # A token names its app only, so an app's id is unique across accounts.
@@ -267,6 +268,20 @@ callbacks_dead = Index(
     callbacks.c.callback_id,
     sqlite_where=callbacks.c.state == "dead",
     postgresql_where=callbacks.c.state == "dead",
+)
+
+# Tokens that can be used once only and were, until nobody takes them any more.
+used_tokens = Table(
+    "used_tokens",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    # SHA-256 of the claim, so that what is kept cannot make a token and has one length
+    Column("jti_digest", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id", "app_id", "jti_digest"),
+    Index("used_tokens_expiry", "account_id", "expires_at"),
+    **_DENSE,
 )
 
 # The last position given out in each account's feed. The row is locked from there to the commit: that is what
