@@ -168,13 +168,6 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("secret_keys")
-    @classmethod
-    def _are_secret_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if not all(_is_secret_key(key.get_secret_value()) for key in value):
-            raise ValueError(f"each key is the base64 of 32 bytes, with - and _ in place of + and /: {_MAKE_KEY}")
-        return value
-
     @field_validator("rate_limit")
     @classmethod
     def _is_rate(cls, value: str | None) -> str | None:
@@ -188,6 +181,13 @@ class Settings(BaseSettings):
         if value is None or value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             return value
         raise ValueError("use redis://host:port/number, rediss:// for TLS, or unix:///path/to/socket")
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _are_secret_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(_is_secret_key(key.get_secret_value()) for key in value):
+            raise ValueError(f"each key is the base64 of 32 bytes, with - and _ in place of + and /: {_MAKE_KEY}")
+        return value
 
     @field_validator("callback_ca_file")
     @classmethod

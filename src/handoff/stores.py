@@ -63,11 +63,6 @@ def open_outbox(settings: Settings) -> SqlOutbox:
     return SqlOutbox(engine, _batch(settings))
 
 
-def open_used_tokens(settings: Settings) -> SqlUsedTokens:
-    """The store of used tokens: a use is on disk before its call is served."""
-    return SqlUsedTokens(open_writer(settings.database_url, prepare=settings.database_prepare))
-
-
 def open_directory(settings: Settings) -> SqlDirectory:
     """The stored apps and streams, for reading."""
     return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare), open_seals(settings))
@@ -137,9 +132,14 @@ def open_conversations(settings: Settings) -> tuple[Conversations, History]:
     return Conversations(store=SqlConversations(reader)), History(store=SqlHistory(reader))
 
 
+def open_used_tokens(settings: Settings) -> SqlUsedTokens:
+    """The store of used tokens: a use is on disk before its call is served."""
+    return SqlUsedTokens(open_store(settings))
+
+
 @contextmanager
 def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over and of old events, as the settings say, and of tokens' uses."""
+    """The purge of callbacks that are over, of old events and of ended tokens, as the settings say."""
     store = SqlRetention(open_store(settings))
     yield Retention(
         store=store,

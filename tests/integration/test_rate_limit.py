@@ -128,6 +128,18 @@ def test_a_keyed_repeat_of_a_refusal_costs_nothing_either(serve: Serve) -> None:
     assert [budget(answer)[1] for answer in answers] == [1] * 4
 
 
+def test_opening_and_closing_once_more_costs_nothing(serve: Serve) -> None:
+    api = serve("2/minute")
+    load_directory(api.settings, {"apps": [sample.app(scopes=["Configuration"])]})
+    conversations = sample.PATH.replace("assign-conversation", "conversations")
+    opened = [api.post(path=conversations, json={"botSessionId": "s-new"}) for _ in range(3)]
+    closed = [api.post(path=f"{conversations}/sessions/s-new/close", json={}) for _ in range(3)]
+
+    assert [answer.status_code for answer in (*opened, *closed[:1])] == [201, 200, 200, 200]
+    assert [budget(answer)[1] for answer in (*opened, *closed[:1])] == [1, 1, 1, 0]
+    assert [refusal(answer) for answer in closed[1:]] == [LIMITED] * 2
+
+
 def test_a_refused_call_that_is_decided_anew_costs_its_unit(serve: Serve) -> None:
     api = serve("2/minute")
     answers = [api.assign(aId="a-nobody") for _ in range(3)]

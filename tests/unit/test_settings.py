@@ -196,13 +196,17 @@ def test_a_file_of_certificates_is_looked_at(loaded: Any, refused: Any) -> None:
 
 def test_a_secret_is_not_shown(loaded: Any, refused: Any) -> None:
     store = f"redis://:{SECRET}@localhost"
-
     shown = repr(loaded(callback_secrets=SECRET, secret_keys=KEY, rate_limit_store=store))
 
     assert SECRET not in shown
     assert KEY not in shown
-    assert SECRET not in "".join(refused(rate_limit_store=store.replace("redis", "rediz")))
     assert "half-a-key" not in "".join(refused(secret_keys=f"{KEY},half-a-key"))
+    assert SECRET not in "".join(refused(secret_keys=KEY, rate_limit_store=store.replace("redis", "rediz")))
+
+
+def test_a_rate_is_a_number_and_a_period(loaded: Any) -> None:
+    assert loaded().rate is None
+    assert loaded(rate_limit="60/minute").rate == Rate(60, "minute")
 
 
 def test_a_key_that_is_none_is_told_with_how_to_make_one(refused: Any) -> None:
@@ -212,11 +216,6 @@ def test_a_key_that_is_none_is_told_with_how_to_make_one(refused: Any) -> None:
         "HANDOFF_SECRET_KEYS: each key is the base64 of 32 bytes, with - and _ in place of + and /: "
         "make one with `openssl rand -base64 32 | tr '+/' '-_'`"
     )
-
-
-def test_a_rate_is_a_number_and_a_period(loaded: Any) -> None:
-    assert loaded().rate is None
-    assert loaded(rate_limit="60/minute").rate == Rate(60, "minute")
 
 
 @pytest.mark.parametrize(("name", "service"), [("port", "handoff"), ("metrics_port", "handoff-metrics")])

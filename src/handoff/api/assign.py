@@ -75,8 +75,7 @@ def _unavailable(error: StoreError) -> str:
 def _answer(answer: Answer, facts: RequestFacts) -> Response:
     facts.code = answer.code or "transferred"
     facts.transfer_id = answer.transfer_id
-    if facts.admission is not None:
-        facts.admission.is_repeat = answer.is_repeat
+    facts.note_repeat(is_repeat=answer.is_repeat)
     headers = {"x-request-id": facts.request_id}
     if answer.transfer_id is not None:
         headers["x-transfer-id"] = answer.transfer_id

@@ -15,7 +15,7 @@ _algorithms: Final = get_default_algorithms()
 
 
 def verifies(signed: bytes, signature: bytes, key: str, algorithm: str) -> bool:
-    """Whether this is the signature of what is signed, with this key by this algorithm."""
+    """Whether the bytes are signed with this key by this algorithm."""
     try:
         return _algorithms[algorithm].verify(signed, _prepared(key, algorithm), signature)
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):

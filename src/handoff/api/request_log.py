@@ -53,6 +53,11 @@ class RequestFacts:
         self.is_measured = False
         self.admission: Admission | None = None
 
+    def note_repeat(self, *, is_repeat: bool) -> None:
+        """Tell whether the call was answered with what an earlier one had brought about, and so costs nothing."""
+        if self.admission is not None:
+            self.admission.is_repeat = is_repeat
+
     @property
     def outcome(self) -> str:
         """The code that a route gave; else `ok` or `error`."""

@@ -43,13 +43,13 @@ class Services:
     authenticator: Authenticator
     directory: Directory
     callbacks: Callbacks
+    budgets: Budgets | None
+    used_tokens: UsedTokens
     feed: Feed
     conversations: Conversations
     history: History
     agents: Agents
     queues: Queues
-    budgets: Budgets | None
-    used_tokens: UsedTokens
     reader: Worker
     writer: Worker
     ids: Ids

@@ -46,7 +46,7 @@ _require_exp: Final = click.option(
     "--require-exp/--no-require-exp", default=None, help="Whether its tokens must expire."
 )
 _require_jti: Final = click.option(
-    "--require-jti/--no-require-jti", default=None, help="Whether its tokens must be for a single use (jti)."
+    "--require-jti/--no-require-jti", default=None, help="Whether its tokens can be used once only."
 )
 _secret_file: Final = click.option(
     "--secret-file", type=click.File("r", encoding="utf-8"), help="File with its secret (-: standard input)."
@@ -86,7 +86,8 @@ def show(app_id: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(app)))
         return
-    shown = {**_as_row(app), "secrets": "", "require exp": _yes(app.require_exp), "require jti": _yes(app.require_jti)}
+    required = {"require exp": app.require_exp, "require jti": app.require_jti}
+    shown = {**_as_row(app), "secrets": ""} | {name: "yes" if is_so else "no" for name, is_so in required.items()}
     shown |= {f"secret {place}": _told(secret) for place, secret in enumerate(app.secrets, start=1)}
     shown |= {f"public key {place}": key.strip() for place, key in enumerate(app.public_keys, start=1)}
     click.echo(tabulate([row for row in shown.items() if row[1] != ""], tablefmt="plain"))
@@ -308,10 +309,6 @@ def _as_row(app: StoredApp) -> dict[str, Any]:
         "algorithms": ", ".join(app.algorithms),
         "secrets": ", ".join(secret.fingerprint for secret in app.secrets),
     }
-
-
-def _yes(is_so: bool) -> str:  # noqa: FBT001 (what is told)
-    return "yes" if is_so else "no"
 
 
 def _told(secret: KeptSecret) -> str:

@@ -6,7 +6,7 @@ from typing import Final, Literal, Protocol
 
 from handoff.domain.retry import Attempt, DeadReason
 
-# The parts of the service that have work in the store of their own; the rates' store is another.
+# The parts of the service that have work in the store of their own; the store of the rates is another.
 Part = Literal["transfers", "outbox", "feed", "tokens", "rates"]
 
 

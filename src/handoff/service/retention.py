@@ -1,4 +1,4 @@
-"""How long callbacks are kept once they are over, events once they happened, and uses of tokens."""
+"""How long callbacks are kept once they are over, events once they happened, and uses of tokens once those ended."""
 
 import asyncio
 import logging

@@ -6,6 +6,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
+from handoff.service.ports import StoreError
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -34,7 +36,7 @@ def _refuse_shared(column: str, name: str) -> None:
     agents = sa.table("agents", *(sa.column(part) for part in ("account_id", "org_id", column)))
     shared = sa.select(*agents.c).where(agents.c[column] != "").group_by(*agents.c).having(sa.func.count() > 1).limit(1)
     for account_id, org_id, value in op.get_bind().execute(shared):
-        raise RuntimeError(
+        raise StoreError(
             f"in org {org_id} of account {account_id} several agents have the {name} {value}: "
             "give each its own, then migrate again"
         )
