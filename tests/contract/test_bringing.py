@@ -19,6 +19,7 @@ from rigs import sample
 from rigs.keys import public_key
 
 Entries = Mapping[str, list[dict[str, Any]]]
+FAR_AWAY = 4_000_000_000_000
 PROFILE = {"roleId": "r-1", "nested": {"none": None, "list": [1, 2.5, "größer"]}}
 QUEUES = sample.directory()["queues"]
 
@@ -136,12 +137,12 @@ def test_a_closed_session_stays_closed(store: Store) -> None:
 
 
 def test_a_new_agent_is_offline_unless_its_entry_says_more(store: Store) -> None:
-    store.bring({"agents": [sample.agent(onlineStatusType=None), sample.agent("a-2", statusExpiresAt=9)]})
+    store.bring({"agents": [sample.agent(onlineStatusType=None), sample.agent("a-2", statusExpiresAt=FAR_AWAY)]})
     by_id = {row["agent_id"]: row for row in store.rows(agents)}
     plain, other = by_id[sample.AGENT], by_id["a-2"]
 
     assert (plain["status"], plain["profile"], plain["last_online_at"]) == ("OFFLINE", {}, None)
-    assert (other["status"], other["status_expires_at"]) == ("AVAILABLE", 9)
+    assert (other["status"], other["status_expires_at"]) == ("AVAILABLE", FAR_AWAY)
     assert other["last_online_at"] == other["created_at"] == other["updated_at"]
 
 
@@ -165,15 +166,26 @@ def test_a_renewed_agent_keeps_its_load_its_status_and_what_is_left_out(store: S
 
 def test_a_status_that_is_given_lasts_as_long_as_it_says(store: Store) -> None:
     store.bring({"agents": [sample.agent(onlineStatusType="OFFLINE")]})
-    store.bring({"agents": [sample.agent(statusExpiresAt=9)]})
+    store.bring({"agents": [sample.agent(statusExpiresAt=FAR_AWAY)]})
     online = store.row(agents)
     store.bring({"agents": [sample.agent()]})
     for_ever = store.row(agents)
 
-    assert (online["status"], online["status_expires_at"]) == ("AVAILABLE", 9)
-    assert online["last_online_at"] is not None
+    assert (online["status"], online["status_expires_at"]) == ("AVAILABLE", FAR_AWAY)
+    assert online["last_online_at"] == online["updated_at"]
     assert (for_ever["status"], for_ever["status_expires_at"]) == ("AVAILABLE", None)
     assert for_ever["last_online_at"] == online["last_online_at"]
+
+
+def test_who_comes_online_again_after_a_status_has_lapsed_comes_online_now(store: Store) -> None:
+    store.bring({"agents": [sample.agent(statusExpiresAt=FAR_AWAY)]})
+    store.change(agents, status_expires_at=9, last_online_at=5)
+    store.bring({"agents": [sample.agent(statusExpiresAt=8)]})
+    lapsed = store.row(agents)
+    store.bring({"agents": [sample.agent()]})
+
+    assert lapsed["last_online_at"] == 5
+    assert store.row(agents)["last_online_at"] == store.row(agents)["updated_at"]
 
 
 def test_the_queues_and_skills_of_an_entry_take_the_place_of_those_there_were(store: Store) -> None:
@@ -339,7 +351,10 @@ def test_secrets_that_are_kept_must_do_for_the_algorithms(store: Store) -> None:
         ("sessions", sample.session(startTime=1 << 63), "startTime: "),
         ("sessions", sample.session(conversationId=""), "conversationId: "),
         ("sessions", sample.session(source="\ud800"), "source: "),
-        ("sessions", sample.session(profile={"x": float("nan")}), "profile: NaN and Infinity are no JSON."),
+        ("sessions", sample.session(profile={"x": float("nan")}), "profile: numbers must be finite."),
+        ("sessions", sample.session(language="en us"), "language: "),
+        ("queues", {**QUEUES[0], "profile": {"x": ["\0"]}}, "profile: text must be Unicode without U+0000"),
+        ("agents", sample.agent(firstName="\0"), "firstName: text must be Unicode without U+0000"),
         ("apps", sample.app(requireJti="yes, please"), "requireJti: "),
         ("bots", {}, "no such section; there are apps, streams, queues, agents, sessions"),
     ],

@@ -165,8 +165,8 @@ def directories(draw: st.DrawFn) -> Directory:
     sessions = some(
         "botSessionId",
         streamId=ids,
-        source=st.none() | names.filter(bool),
-        language=st.none() | names.filter(bool),
+        source=st.none() | ids,
+        language=st.none() | ids,
         startTime=st.none() | st.integers(0, 2**53),
         profile=profiles,
     )

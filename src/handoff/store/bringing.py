@@ -13,7 +13,7 @@ from handoff.store.apps import bring_apps
 from handoff.store.engine import ThreadConnection
 from handoff.store.incoming import bring_agents, bring_queues, bring_sessions, bring_streams
 from handoff.store.sealing import Seals
-from handoff.store.staging import Row
+from handoff.store.staging import Row, look_at
 from handoff.store.tables import agent_skills, agents, apps, metadata, queue_agents, queues, sessions, streams
 
 _BRING: Final[Mapping[Table, Callable[[Connection, Sequence[Row]], None]]] = {
@@ -84,8 +84,7 @@ class SqlDirectoryWriter:
         self._next_look[table] = 2 * self._brought[table]
         with self._connection.transaction() as connection:
             if connection.dialect.name == "postgresql":
-                names = ", ".join(one.name for one in (table, *_FILLED_WITH.get(table, ())))
-                connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {names}")
+                look_at(connection, (table, *_FILLED_WITH.get(table, ())), self._brought[table])
 
     def close(self) -> None:
         """Let go of the connection."""

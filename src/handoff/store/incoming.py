@@ -10,7 +10,6 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     BigInteger,
-    ColumnElement,
     Connection,
     Executable,
     Integer,
@@ -22,11 +21,12 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    true,
 )
 
 from handoff.domain.model import AgentStatus, SessionState
 from handoff.store.memberships import bring_queues_of_agents, bring_skills_of_agents
-from handoff.store.staging import Row, Staged, merged
+from handoff.store.staging import Row, Staged, merged, same_key
 from handoff.store.tables import agents, queues, sessions, streams
 
 _OFFLINE: Final = AgentStatus.OFFLINE.value
@@ -93,58 +93,57 @@ def bring_agents(connection: Connection, rows: Sequence[Row]) -> None:
 
 @cache
 def _merge_streams(dialect: str) -> Any:  # noqa: ANN401 (two dialects' Insert)
-    return merged(dialect, streams, select(*_streams.c), renewed=("org_id", "name"))
+    return merged(dialect, streams, _streams, {name: _streams.c[name] for name in ("org_id", "name")})
 
 
 @cache
 def _merge_queues(dialect: str) -> Any:  # noqa: ANN401
     new = _queues.c
-    source = select(
-        new.account_id,
-        new.queue_id,
-        new.org_id,
-        new.name,
-        func.coalesce(new.profile, queues.c.profile, _EMPTY).label("profile"),
-        new.at.label("created_at"),
-        new.at.label("updated_at"),
-    ).join_from(_queues.table, queues, _is_same(queues, _queues), isouter=True)
-    return merged(dialect, queues, source, renewed=("org_id", "name", "profile"), stamped=("updated_at",))
+    values = {
+        "org_id": new.org_id,
+        "name": new.name,
+        "profile": func.coalesce(new.profile, queues.c.profile, _EMPTY),
+        "created_at": new.at,
+        "updated_at": new.at,
+    }
+    return merged(dialect, queues, _queues, values, kept=("created_at",), stamped=("updated_at",))
 
 
 @cache
 def _merge_sessions(dialect: str) -> Any:  # noqa: ANN401
-    source = select(
-        *_sessions.c, literal(SessionState.BOT.value).label("state"), literal(0, BigInteger).label("version")
-    )
-    return merged(
-        dialect, sessions, source, renewed=("stream_id", "org_id"), renewed_if_given=("source", "language", "profile")
-    )
+    new = _sessions.c
+    values = {
+        "stream_id": new.stream_id,
+        "org_id": new.org_id,
+        **{name: func.coalesce(new[name], sessions.c[name]) for name in ("source", "language", "profile")},
+        "state": literal(SessionState.BOT.value),
+        "version": literal(0, BigInteger),
+        "conversation_id": new.conversation_id,
+        "opened_at": new.opened_at,
+    }
+    return merged(dialect, sessions, _sessions, values, kept=("state", "version", "conversation_id", "opened_at"))
 
 
 @cache
 def _merge_agents(dialect: str) -> Any:  # noqa: ANN401
     new, old = _agents.c, agents.c
-    comes_online = and_(new.status != _OFFLINE, func.coalesce(old.status, _OFFLINE) == _OFFLINE)
-    source = select(
-        *(new[name] for name in ("account_id", "agent_id", *_SAID_OF_AGENTS)),
-        func.coalesce(new.status, old.status, _OFFLINE).label("status"),
-        case((new.status.is_(None), old.status_expires_at), else_=new.status_expires_at).label("status_expires_at"),
-        func.coalesce(new.profile, old.profile, _EMPTY).label("profile"),
-        new.at.label("created_at"),
-        new.at.label("updated_at"),
-        case((comes_online, new.at), else_=old.last_online_at).label("last_online_at"),
-    ).join_from(_agents.table, agents, _is_same(agents, _agents), isouter=True)
-    renewed = (*_SAID_OF_AGENTS, "status", "status_expires_at", "profile", "last_online_at")
-    return merged(dialect, agents, source, renewed=renewed, stamped=("updated_at",))
+    was_online = and_(old.status != _OFFLINE, func.coalesce(old.status_expires_at > new.at, true()))
+    is_online = and_(new.status != _OFFLINE, func.coalesce(new.status_expires_at > new.at, true()))
+    values = {
+        **{name: new[name] for name in _SAID_OF_AGENTS},
+        "status": func.coalesce(new.status, old.status, _OFFLINE),
+        "status_expires_at": case((new.status.is_(None), old.status_expires_at), else_=new.status_expires_at),
+        "profile": func.coalesce(new.profile, old.profile, _EMPTY),
+        "created_at": new.at,
+        "updated_at": new.at,
+        "last_online_at": case((and_(is_online, was_online.is_not(true())), new.at), else_=old.last_online_at),
+    }
+    return merged(dialect, agents, _agents, values, kept=("created_at",), stamped=("updated_at",))
 
 
 @cache
 def _lock(table: Table, staged: Staged) -> Executable:
     """The rows that may be renewed, locked in the order of keys, so that what is read of them stays true."""
     keys = list(table.primary_key)
-    wanted = select(*keys).join_from(staged.table, table, _is_same(table, staged)).order_by(*keys)
+    wanted = select(*keys).join_from(staged.table, table, same_key(table, staged)).order_by(*keys)
     return wanted.with_for_update(of=table, key_share=True)
-
-
-def _is_same(table: Table, staged: Staged) -> ColumnElement[bool]:
-    return and_(*(column == staged.c[column.name] for column in table.primary_key))

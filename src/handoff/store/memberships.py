@@ -89,8 +89,7 @@ def _delete(table: Table) -> Any:  # noqa: ANN401 (Delete)
 
 @cache
 def _merge(dialect: str, table: Table, staged: Staged) -> Any:  # noqa: ANN401 (two dialects' Insert)
-    renewed = [column.name for column in table.c if not column.primary_key]
-    return merged(dialect, table, select(*staged.c), renewed=renewed)
+    return merged(dialect, table, staged, {one.name: staged.c[one.name] for one in table.c if not one.primary_key})
 
 
 _unknown: Final = (
