@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -204,7 +205,7 @@ async def test_without_its_package_the_setting_is_refused_with_what_to_install(t
         f"create_app(Settings(database_url='sqlite:///{tmp_path}/h.db', rate_limit_store='redis://localhost'))"
     )
     process = await asyncio.create_subprocess_exec(
-        "python", "-c", code, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", code, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     _, said = await process.communicate()
 

@@ -172,6 +172,20 @@ def test_what_is_changed_takes_the_place_of_what_there_was_and_the_rest_stays(ur
     ]
 
 
+def test_an_app_can_come_to_ask_for_tokens_of_a_single_use_and_ask_no_more(database_url: str) -> None:
+    app = made(database_url, "--require-jti")["appId"]
+    lines = ran("apps", "show", app, url=database_url).stdout.splitlines()
+    asking = shown(database_url, app)
+    ran("apps", "change", app, "--name", "Renamed", url=database_url)
+    renamed = shown(database_url, app)
+    ran("apps", "change", app, "--no-require-jti", url=database_url)
+
+    assert "require jti yes" in [" ".join(line.split()) for line in lines]
+    assert (asking["requireJti"], asking["requireExp"]) == (True, False)
+    assert renamed == asking | {"name": "Renamed"}
+    assert shown(database_url, app) == renamed | {"requireJti": False}
+
+
 def test_an_app_that_comes_to_need_a_secret_is_given_one(database_url: str, tmp_path: Path) -> None:
     app = made(database_url, "--algorithm", "ES256", "--public-key", key_file(tmp_path))
 

@@ -19,7 +19,7 @@ from handoff.service.ports import StoreUnavailable
 from handoff.store import tables
 from handoff.stores import open_transfer_store
 from rigs import sample
-from rigs.api import Api, refusal, serving, to_agent
+from rigs.api import Api, refusal, routes, serving, to_agent
 from rigs.sample import ACCOUNT, AGENT, OTHER_AGENT
 
 EXCEEDED = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying."
@@ -170,6 +170,14 @@ def test_calls_that_transfer_and_all_others_have_a_budget_each(serve: Serve) -> 
         '"others";q=1;w=60',
         '"transfers";q=1;w=60',
     ]
+
+
+def test_every_route_counts_against_one_of_the_two(serve: Serve) -> None:
+    api = serve("1000/minute")
+    told = {path: budget(api.client.request(method, path, headers=sample.headers()))[0] for method, path in routes(api)}
+
+    assert {path for path, name in told.items() if name == "transfers"} == {sample.PATH}
+    assert {name for path, name in told.items() if path != sample.PATH} == {"others"}
 
 
 def test_the_apps_of_an_account_share_its_budget_and_accounts_share_none(serve: Serve) -> None:

@@ -17,7 +17,7 @@ from handoff.store import tables
 from handoff.store.engine import open_writer
 from handoff.stores import open_transfer_store
 from rigs import sample
-from rigs.api import Api, new_store, refusal, serving
+from rigs.api import Api, new_store, refusal, routes, serving
 from rigs.callers import callers
 from rigs.command import handoff
 
@@ -163,6 +163,18 @@ def test_it_holds_for_every_call_and_across_calls(api: Api) -> None:
     assert [answer.status_code for answer in outcomes] == [200, 401, 200]
     assert refusal(outcomes[1]) == REPLAYED
     assert call(api, once("j-2")) == REPLAYED
+
+
+def test_there_is_no_route_that_takes_a_token_twice(api: Api) -> None:
+    twice = []
+    for method, path in (every := routes(api)):
+        headers = {"auth": once(f"{method} {path}")}
+        first, second = (api.client.request(method, path, headers=headers) for _ in range(2))
+        if first.status_code == 401 or second.json().get("code") != "token_replayed":
+            twice.append(f"{method} {path}")
+
+    assert len(every) > 20
+    assert twice == []
 
 
 def test_a_call_that_is_refused_for_what_it_says_uses_its_token_up(api: Api) -> None:

@@ -1,5 +1,6 @@
 """The service in the test's own process, the store seen from beside it, and the whole shape of a refusal."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,6 +82,17 @@ def new_store(request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -
     settings = Settings(database_url=url, dispatcher="off")
     migrate_store(settings)
     return settings
+
+
+def routes(api: Api) -> list[tuple[str, str]]:
+    """Every call that needs a token, from the OpenAPI document: its method and its path, of the sample's stream."""
+    paths = api.client.get("/openapi.json").json()["paths"]
+    return [
+        (method.upper(), re.sub(r"{\w+}", "x", path.replace("{streamId}", sample.STREAM)))
+        for path, item in paths.items()
+        if "{streamId}" in path
+        for method in item
+    ]
 
 
 @contextmanager
