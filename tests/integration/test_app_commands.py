@@ -153,7 +153,7 @@ def test_what_is_changed_takes_the_place_of_what_there_was_and_the_rest_stays(ur
     before = shown(url)
     ran(
         *("apps", "change", sample.APP, "--scope", "Routing", "--scope", "Configuration", "--stream", "*"),
-        *("--name", "Renamed", "--require-exp"),
+        *("--name", "Renamed", "--require-exp", "--require-jti"),
         url=url,
     )
 
@@ -162,7 +162,14 @@ def test_what_is_changed_takes_the_place_of_what_there_was_and_the_rest_stays(ur
         "streams": "*",
         "name": "Renamed",
         "requireExp": True,
+        "requireJti": True,
     }
+    assert [
+        line.split() for line in ran("apps", "show", sample.APP, url=url).stdout.splitlines() if "require" in line
+    ] == [
+        ["require", "exp", "yes"],
+        ["require", "jti", "yes"],
+    ]
 
 
 def test_an_app_that_comes_to_need_a_secret_is_given_one(database_url: str, tmp_path: Path) -> None:

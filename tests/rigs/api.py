@@ -84,10 +84,10 @@ def new_store(request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Api]:
-    """The whole service, from its start to its end."""
+def serving(settings: Settings, **parts: Any) -> Iterator[Api]:
+    """The whole service, from its start to its end; `parts` as for `create_app`."""
     store = open_reader(settings.database_url)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings, **parts)) as client:
         yield Api(settings, client, store)
     store.dispose()
 

@@ -59,7 +59,7 @@ class AppEntry(_Entry):
     algorithms: list[Literal["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"]] = Field(["HS256"], min_length=1)
     scopes: list[str] = []
     streams: Literal["*"] | list[Id] = []
-    require_jti: Literal[False] = Field(False, alias="requireJti", exclude=True)
+    require_jti: bool = Field(False, alias="requireJti")
     require_exp: bool = Field(False, alias="requireExp")
     is_enabled: bool = Field(True, alias="enabled")
 

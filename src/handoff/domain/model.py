@@ -265,6 +265,7 @@ class App:
     scopes: frozenset[str]
     streams: frozenset[str] | None
     require_exp: bool
+    require_jti: bool
     is_enabled: bool
 
 

@@ -44,6 +44,7 @@ class StoredApp:
     scopes: tuple[str, ...] = ()
     streams: tuple[str, ...] | None = ()
     require_exp: bool = False
+    require_jti: bool = False
     is_enabled: bool = True
 
 
