@@ -13,8 +13,9 @@ from handoff.domain.credentials import fingerprint
 from handoff.migrating import migrate_store
 from handoff.service.directory_file import Entry
 from handoff.service.importing import ImportReport
+from handoff.service.ports import Unwritable
 from handoff.store.tables import agent_skills, agents, queue_agents, queues, sessions
-from handoff.stores import open_apps, open_store
+from handoff.stores import open_apps, open_directory_writer, open_store
 from rigs import sample
 from rigs.keys import public_key
 
@@ -297,6 +298,12 @@ def test_while_many_rows_come_in_postgres_learns_how_they_are_spread(postgres_ur
         engine.dispose()
 
     assert looked_at == {"agents", "queue_agents", "agent_skills"}
+
+
+def test_a_value_that_postgres_cannot_take_is_the_rows_own_fault(postgres_url: str) -> None:
+    names = ("account_id", "stream_id", "org_id", "name")
+    with closing(open_directory_writer(Settings(database_url=postgres_url))) as writer, pytest.raises(Unwritable):
+        writer.upsert("streams", [dict.fromkeys(names, "\0")])
 
 
 def secrets(store: Store, app_id: str = sample.APP) -> list[str]:

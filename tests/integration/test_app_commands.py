@@ -1,6 +1,7 @@
 """`handoff apps …` and `handoff streams …`, as an operator uses them."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,7 @@ def test_a_secret_is_dropped_by_place_or_fingerprint(url: str, which: str) -> No
         (("drop", "cs-nobody", "1"), "there is no app cs-nobody"),
         (("add", "cs-nobody"), "there is no app cs-nobody"),
         (("add", sample.APP, "--secret-file", "-"), "has this secret already"),
+        (("add", sample.APP, "--secret-file", os.devnull), "each of secrets needs 32 bytes or more"),
     ],
 )
 def test_what_cannot_be_done_with_a_secret_is_told(url: str, arguments: tuple[str, ...], sentence: str) -> None:

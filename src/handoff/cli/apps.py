@@ -205,7 +205,7 @@ def add(app_id: str, *, secret_file: TextIO | None, as_json: bool) -> None:
     given = None if secret_file is None else secret_file.read().strip()
     with opened_apps() as opened:
         app, added = opened.add_secret(app_id, given)
-    tell_secret(app, None if given else added, f"app {app_id} has {len(app.secrets)} secrets", as_json=as_json)
+    tell_secret(app, added if given is None else None, f"app {app_id} has {len(app.secrets)} secrets", as_json=as_json)
 
 
 @secret.command()
