@@ -37,10 +37,10 @@ proof: setup ## Run the proofs in their long form, with figures (PART=crash or i
 	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash and PART=isolation"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
-# Those of minutes are run by name only: growth soak
-BENCH := assign sustained pair deliveries claims start limits
+# Those of minutes are run by name only: growth, soak.
+BENCH := assign sustained pair deliveries claims imports start limits
 
-bench: setup ## Measure, and print tables (PART: one of assign sustained pair deliveries claims start limits growth soak; ARGS: its options)
+bench: setup ## Measure, and print tables (PART=growth, soak or any other: that one; ARGS: its options)
 	@for part in $(or $(PART),$(BENCH)); do \
 		PYTHONPATH=tests $(BIN)/python -m bench.$$part $(ARGS) && echo || exit; \
 	done

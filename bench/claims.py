@@ -7,13 +7,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from bench.processes import STORES, fresh_store
 from handoff import Settings
-from handoff.bootstrap import open_outbox
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.lanes import Lanes
 from handoff.service.ports import Outbox
+from handoff.stores import open_outbox
 from handoff.system import SystemClock
 from rigs.backlog import queue_up
 
@@ -27,18 +28,27 @@ _WARM_UP = 20
 _DEAD = "http://127.0.0.1:9/"
 
 
-def timed_claims(outbox: Outbox, lanes: Lanes, claims: int) -> Iterator[tuple[float, int]]:
-    """Milliseconds and messages of each claim; what it took is given back before the next."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One claim: milliseconds by the clock and of this process's CPU, and how many messages it took."""
+
+    wall_ms: float
+    cpu_ms: float
+    taken: int
+
+
+def timed_claims(outbox: Outbox, lanes: Lanes, claims: int) -> Iterator[Timed]:
+    """So many claims, each after the one before has given back what it took."""
     clock = SystemClock()
     for number in range(claims + _WARM_UP):
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         now_ms = clock.now_ms()
         claim = outbox.claim(lanes.plan(now_ms), now_ms=now_ms, lease_ms=_LEASE_MS, lease_token=str(number))
-        took_ms = (time.perf_counter() - began) * 1_000
+        wall_ms, cpu_ms = (time.perf_counter() - began) * 1_000, (time.process_time() - began_cpu) * 1_000
         if claim.callbacks:
             outbox.release(claim.callbacks)
         if number >= _WARM_UP:
-            yield took_ms, len(claim.callbacks)
+            yield Timed(wall_ms=wall_ms, cpu_ms=cpu_ms, taken=len(claim.callbacks))
 
 
 def lanes_of(slots: int, *, is_blocked: bool) -> Lanes:
@@ -53,14 +63,15 @@ def lanes_of(slots: int, *, is_blocked: bool) -> Lanes:
 
 
 def tell(outbox: Outbox, kind: str, dead: int, claims: int) -> None:
-    for slots in (16, 128):
+    for slots in (1, 16, 128):
         for is_blocked in (False, True) if dead else (False,):
             found = list(timed_claims(outbox, lanes_of(slots, is_blocked=is_blocked), claims))
-            times = sorted(took_ms for took_ms, _ in found)
+            times = sorted(one.wall_ms for one in found)
             state = ("held back by its breaker" if is_blocked else "claimed from") if dead else "empty"
             print(
-                f"| {kind} | {dead:,} | {state} | {slots} | {statistics.median(taken for _, taken in found):.0f} "
-                f"| {statistics.median(times):.2f} ms | {times[int(len(times) * 0.99)]:.2f} ms |",
+                f"| {kind} | {dead:,} | {state} | {statistics.median(one.taken for one in found):.0f} "
+                f"| {statistics.median(times):.2f} ms | {times[int(len(times) * 0.99)]:.2f} ms "
+                f"| {statistics.median(one.cpu_ms for one in found):.2f} ms |",
                 flush=True,
             )
 
@@ -77,7 +88,7 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", choices=STORES, default=STORES)
     chosen = parser.parse_args()
     print(f"{chosen.claims} claims each, with {_PER_LANE} due messages in each of {_HEALTHY_LANES} healthy lanes\n")
-    print("| store | due in the dead lane | the dead lane is | free slots | claimed | median | p99 |")
+    print("| store | due in the dead lane | the dead lane is | claimed | median | p99 | CPU of the client |")
     print("|---|---|---|---|---|---|---|")
     for kind in chosen.stores:
         for dead in chosen.dead:

@@ -38,7 +38,7 @@ class Delivery:
 
 def deliver(kind: str, urls: list[str], messages: int) -> Delivery:
     """Have a fresh dispatcher deliver a fresh backlog; measured from the first due time to the last record."""
-    own = {"callback_secrets": _SECRET}
+    own = {"callback_secrets": _SECRET, "log_format": "json"}
     with fresh_store(kind) as (settings, folder):
         due_at = SystemClock().now_ms() + _START_MS + int(messages * _WRITE_MS_EACH)
         queue_up(settings, [urls[n % len(urls)] for n in range(messages)], first_number=0, due_at=due_at)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bench import fill, machine, world
 from bench.peers.naive import Callbacks
 from handoff import Settings, load_directory
-from handoff.bootstrap import migrate_store
+from handoff.migrating import migrate_store
 from rigs.postgres import PostgresServer
 from rigs.service import Service
 

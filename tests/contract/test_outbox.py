@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import select
 
-from handoff import Settings
-from handoff.bootstrap import open_outbox
+from handoff import Settings, load_directory
 from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
 from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, DueLane, LaneShare, Reclaimed, TransferStore
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
-from rigs import facts
+from handoff.stores import open_outbox, open_transfer_store
+from rigs import facts, sample
 
 LEASE_MS = 60_000
 NOW = 5_000
@@ -81,6 +83,40 @@ def test_two_dispatchers_never_claim_the_same_message(
 
     both = [callback.callback_id for callback in (*ours, *theirs)]
     assert len(both) == len(set(both)) == 20
+
+
+def test_dispatchers_that_claim_at_the_same_time_share_the_messages_out(
+    transfers: TransferStore, stored: Settings
+) -> None:
+    write(transfers, *range(1, 401))
+
+    def claim_all(token: str) -> list[str]:
+        outbox, found = open_outbox(stored), list[str]()
+        while claimed := claim(outbox, limit=5, token=token):
+            found += [callback.callback_id for callback in claimed]
+        outbox.close()
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        claimed = list(threads.map(claim_all, ("one", "two", "three", "four")))
+
+    every = [callback_id for found in claimed for callback_id in found]
+    assert len(every) == len(set(every)) == 400
+
+
+def test_a_claim_waits_for_no_row_that_another_has_locked(postgres_url: str) -> None:
+    settings = Settings(database_url=postgres_url)
+    load_directory(settings, sample.directory())
+    transfers, outbox = open_transfer_store(settings), open_outbox(settings)
+    write(transfers, 1, 2)
+
+    with psycopg.connect(postgres_url) as another:
+        another.execute("SELECT 1 FROM callbacks WHERE callback_id = 'msg_1' FOR UPDATE")
+        claimed = claim(outbox)
+    outbox.close()
+    transfers.close()
+
+    assert [callback.callback_id for callback in claimed] == ["msg_2"]
 
 
 def test_a_delivered_message_is_over(transfers: TransferStore, outbox: SqlOutbox, stored: Settings) -> None:
@@ -156,6 +192,23 @@ def test_a_success_counts_whoever_holds_the_lease(
     assert len(rows(stored, callback_attempts)) == 2
 
 
+@pytest.mark.parametrize("since", ["returned", "dead"])
+def test_a_success_counts_where_the_message_was_returned_or_given_up_meanwhile(
+    transfers: TransferStore, outbox: SqlOutbox, stored: Settings, since: str
+) -> None:
+    write(transfers, 1, expires_at=NOW + LEASE_MS if since == "dead" else 1 << 50)
+    late = claim(outbox)[0]
+    outbox.reclaim(now_ms=NOW + LEASE_MS)
+    if since == "dead":
+        assert claim(outbox, now_ms=NOW + LEASE_MS) == []
+
+    outbox.record([result(late, Delivered())], now_ms=NOW + LEASE_MS)
+
+    (row,) = rows(stored)
+    assert (row["state"], row["dead_reason"], row["attempts"]) == ("delivered", None, 1)
+    assert claim(outbox, now_ms=NOW + LEASE_MS) == []
+
+
 def test_results_that_are_recorded_again_count_once(
     transfers: TransferStore, outbox: SqlOutbox, stored: Settings
 ) -> None:
@@ -178,6 +231,22 @@ def test_a_message_past_its_time_is_buried_and_not_sent(
     assert claim(outbox) == []
     (row,) = rows(stored)
     assert (row["state"], row["dead_reason"], row["ended_at"]) == ("dead", "expired", NOW)
+
+
+def test_behind_an_expired_message_all_that_expired_with_it_are_buried(
+    transfers: TransferStore, outbox: SqlOutbox, stored: Settings
+) -> None:
+    write(transfers, *range(1, 41), expires_at=NOW)
+    write(transfers, 41)
+    write(transfers, 42, lane="http://elsewhere:80", expires_at=NOW)
+    shares = {facts.CALLBACK.lane: LaneShare(fresh=1, retries=0)}
+
+    found = outbox.claim(facts.Fixed(shares), now_ms=NOW, lease_ms=LEASE_MS, lease_token="one")
+    after = outbox.claim(facts.Fixed(shares), now_ms=NOW, lease_ms=LEASE_MS, lease_token="two")
+
+    assert (found.callbacks, found.expired) == ([], 40)
+    assert [callback.callback_id for callback in after.callbacks] == ["msg_41"]
+    assert Counter(row["state"] for row in rows(stored)) == {"dead": 40, "sending": 1, "pending": 1}
 
 
 def test_a_message_whose_claims_end_without_an_attempt_five_times_is_poison(

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from handoff import Settings
-from handoff.bootstrap import migrate_store, prepare_store
+from handoff.migrating import migrate_store, prepare_store
 from handoff.store import schema
 from handoff.store.engine import open_reader, open_writer
 from handoff.store.tables import metadata

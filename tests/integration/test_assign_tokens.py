@@ -19,9 +19,9 @@ from starlette.datastructures import Headers
 from handoff import Settings, load_directory
 from handoff.api.auth import Authenticator
 from handoff.api.problems import Refuse
-from handoff.bootstrap import open_directory
 from handoff.service.directory import Directory
 from handoff.service.worker import Worker
+from handoff.stores import open_directory
 from rigs import sample
 from rigs.api import Api, refusal, serving
 from rigs.sample import ACCOUNT, APP, ORG, SECRET, STREAM

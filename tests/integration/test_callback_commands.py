@@ -4,17 +4,18 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
 from handoff.domain.ids import callback_id_at
 from handoff.service.ports import Changes
 from handoff.store.engine import open_writer
 from handoff.store.tables import callback_attempts, callbacks
+from handoff.stores import open_transfer_store
 from handoff.system import SystemClock
 from rigs import api, facts, sample
+from rigs.backlog import queue_up
 from rigs.command import handoff
 
 DAY_MS = 86_400_000
@@ -86,8 +87,26 @@ def test_options_narrow_the_list(url: str) -> None:
     assert found("--since", "2001-01-01") == {dead, old, elsewhere}
     assert found("--host", "b.example") == {elsewhere}
     assert found("--account", "acc-2") == {elsewhere}
-    assert len(found("--limit", "2")) == 2
     assert handoff("callbacks", "list", "--state", "sending", url=url).stdout == "no such callbacks\n"
+
+
+def test_a_list_that_is_cut_says_so(url: str) -> None:
+    for number in range(3):
+        write(url, str(number), account_id=f"acc-{number}")
+
+    cut = handoff("callbacks", "list", "--json", "--limit", "2", url=url)
+    whole = handoff("callbacks", "list", "--json", "--limit", "3", url=url)
+
+    assert (len(json.loads(cut.stdout)), cut.stderr) == (2, "there are more than these 2: say --limit\n")
+    assert (len(json.loads(whole.stdout)), whole.stderr) == (3, "")
+
+
+@pytest.mark.parametrize("command", [("list",), ("redeliver", "--all")])
+def test_a_host_that_can_be_none_is_refused(url: str, command: tuple[str, ...]) -> None:
+    run = handoff("callbacks", *command, "--host", "https://b.example/", url=url)
+
+    assert run.exit_code == 2
+    assert "bots.example.com:8443" in run.stderr
 
 
 def test_a_time_that_is_none_is_told_with_those_that_are(url: str) -> None:
@@ -118,10 +137,12 @@ def test_one_is_shown_with_its_attempts_and_why_they_failed(url: str) -> None:
     people = handoff("callbacks", "show", callback_id, url=url).stdout
     machines = json.loads(handoff("callbacks", "show", "--json", callback_id, url=url).stdout)
 
-    assert "2023-11-14 22:13:20" in people
+    assert "2023-11-14 22:13:20Z" in people
+    assert "tr_1" in people
     assert "10.1.2.3 refused" in people
     assert machines["attempts"][0]["detail"] == "10.1.2.3 refused"
     assert machines["deadReason"] == "gone"
+    assert machines["message"] == json.loads(facts.CALLBACK.body)
 
 
 def test_those_that_are_named_are_sent_again_and_the_others_are_told(url: str) -> None:
@@ -145,6 +166,24 @@ def test_all_that_are_dead_are_sent_again_in_every_account(url: str) -> None:
 
     assert (run.exit_code, run.stdout) == (0, "2 callbacks will be sent again\n")
     assert states(url) == {dead[0]: "pending", dead[1]: "pending", delivered: "delivered"}
+
+
+def test_many_are_spread_out_over_all_steps(sqlite_url: str) -> None:
+    settings = Settings(database_url=sqlite_url)
+    load_directory(settings, sample.directory())
+    queue_up(settings, ["http://a.example/"] * 1_500, first_number=1)
+    engine = open_writer(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(update(callbacks).values(**DEAD))
+
+    run = handoff("callbacks", "redeliver", "--all", "--per-second", "1000", url=sqlite_url)
+    with engine.begin() as connection:
+        dues = sorted(connection.scalars(select(callbacks.c.due_at)))
+    engine.dispose()
+
+    assert run.stdout == "1500 callbacks will be sent again\n"
+    assert len(set(dues)) == 1_500
+    assert dues[-1] - dues[0] >= 1_499
 
 
 @pytest.mark.parametrize("arguments", [(), ("msg_1", "--all")])
@@ -173,8 +212,8 @@ def test_a_purge_deletes_what_is_over_by_the_settings(url: str) -> None:
     nothing = handoff("purge", url=url)
     purged = handoff("purge", "--json", url=url, retention_delivered_days=1)
 
-    assert (nothing.exit_code, nothing.stdout) == (0, "purged 0 callbacks\n")
-    assert (purged.exit_code, json.loads(purged.stdout)) == (0, {"purged": 1})
+    assert (nothing.exit_code, nothing.stdout) == (0, "purged 0 callbacks and 0 events\n")
+    assert (purged.exit_code, json.loads(purged.stdout)) == (0, {"purged": 1, "purgedEvents": 0})
     assert states(url) == {kept: "pending"}
 
 

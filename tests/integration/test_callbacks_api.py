@@ -125,6 +125,12 @@ def test_a_parameter_that_is_wrong_is_named(service: api.Api, params: dict[str, 
     assert answer.json()["detail"].startswith(f"{field}: ")
 
 
+def test_a_host_that_can_be_none_is_told_what_it_may_be(service: api.Api) -> None:
+    answer = get(service, host="https://b.example/")
+
+    assert answer.json()["detail"] == "host: a name or an address, with its port or without: bots.example.com:8443."
+
+
 def test_one_callback_is_shown_with_its_message_and_its_attempts(service: api.Api) -> None:
     (callback_id,) = record(service)
     attempt = {"account_id": sample.ACCOUNT, "callback_id": callback_id, "duration_ms": 7}
@@ -242,6 +248,7 @@ def test_bodies_of_other_kinds_and_sizes_are_refused_like_everywhere(service: ap
     assert api.refusal(large) == (413, "body_too_large")
     assert api.refusal(form) == (415, "unsupported_media_type")
     assert api.refusal(broken) == (422, "invalid_request")
+    assert broken.json()["detail"].startswith("the body is not JSON: ")
     assert plain.status_code == 200
 
 

@@ -84,7 +84,6 @@ def test_an_import_of_no_json_says_where_it_broke(sqlite_url: str) -> None:
     ("changes", "sentence"),
     [
         ({"secrets": ["short"]}, "each of secrets needs 32 bytes or more"),
-        ({"secrets": []}, "HS256 needs an entry in secrets"),
         ({"algorithms": ["ES256"]}, "ES256 needs an entry in publicKeys"),
         ({"algorithms": ["none"]}, "algorithms"),
         ({"requireJti": True}, "requireJti"),
@@ -113,6 +112,14 @@ def test_migrate_is_needed_on_postgres_and_named_by_serve(postgres: PostgresServ
     assert (again.exit_code, again.stdout) == (0, f"already at revision {REVISION}\n")
 
 
+def test_a_dispatcher_of_its_own_migrates_no_store(postgres: PostgresServer, sqlite_url: str) -> None:
+    for url in (postgres.create_database(), sqlite_url):
+        refused = handoff("dispatch", url=url)
+
+        assert refused.exit_code == 3
+        assert "run `handoff migrate`" in refused.stderr
+
+
 def test_a_token_is_the_documented_one_signed_with_the_newest_secret(sqlite_url: str) -> None:
     imported(sqlite_url)
 
@@ -127,13 +134,17 @@ def test_a_token_is_the_documented_one_signed_with_the_newest_secret(sqlite_url:
 
 
 def test_the_callback_secret_of_an_app_is_shown_for_every_live_master(sqlite_url: str) -> None:
+    imported(sqlite_url)
     both = f"{MASTER},whsec_{'REVG' * 10}"
-    shown = handoff("apps", "callback-secret", "cs-1", url=sqlite_url, callback_secrets=both)
-    unsigned = handoff("apps", "callback-secret", "cs-1", url=sqlite_url)
+
+    shown = handoff("apps", "callback-secret", sample.APP, url=sqlite_url, callback_secrets=both)
+    unsigned = handoff("apps", "callback-secret", sample.APP, url=sqlite_url)
+    unknown = handoff("apps", "callback-secret", "cs-nobody", url=sqlite_url, callback_secrets=both)
 
     assert [line.startswith("whsec_") for line in shown.stdout.splitlines()] == [True, True]
-    assert unsigned.exit_code == 2
+    assert (unsigned.exit_code, unknown.exit_code, unknown.stdout) == (2, 2, "")
     assert "HANDOFF_CALLBACK_SECRETS" in unsigned.stderr
+    assert "there is no app cs-nobody" in unknown.stderr
 
 
 DAMAGES = {
@@ -197,6 +208,8 @@ def test_a_taken_port_is_told_with_the_setting_to_change(sqlite_url: str) -> Non
     [
         ({"host": "0.0.0.0"}, "HANDOFF_CALLBACK_POLICY=production"),
         ({"callback_policy": "production"}, "HANDOFF_CALLBACK_SIGNING=off"),
+        ({"callback_policy": "production", "callback_secrets": MASTER}, "set HANDOFF_SECRET_KEYS"),
+        ({"secret_keys": "c2hvcnQ="}, "HANDOFF_SECRET_KEYS"),
         ({"callback_secrets": "whsec_short"}, "HANDOFF_CALLBACK_SECRETS"),
         ({"port": "eighty"}, "HANDOFF_PORT"),
     ],

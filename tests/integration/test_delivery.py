@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from conftest import StartService
 from handoff import Settings, create_app, load_directory
-from handoff.bootstrap import app_callback_secrets
+from handoff.signing import app_callback_secrets
 from handoff.store.engine import open_reader
 from handoff.store.tables import callbacks
 from rigs import sample
@@ -105,6 +105,38 @@ def test_a_dispatcher_of_its_own_delivers_what_serve_only_records(loaded_url: st
 
     assert before == ["pending"]
     assert dispatcher.stop() == 0
+
+
+def call_one_by_one(service: Service, receiver: Receiver, count: int) -> float:
+    """Make so many calls, each once the callback of the one before is there; the seconds that all of it took."""
+    before = len(receiver.received)
+    began = time.monotonic()
+    for number in range(before + 1, before + count + 1):
+        call(service, receiver, aId=f"a-nobody-{number}")
+        receiver.wait_for(number)
+    return time.monotonic() - began
+
+
+def test_a_callback_leaves_with_its_commit_and_waits_for_no_look(loaded_url: str, start_service: StartService) -> None:
+    service = start_service(loaded_url)
+    with Receiver() as receiver:
+        call_one_by_one(service, receiver, 2)
+        took_s = call_one_by_one(service, receiver, 12)
+
+    # A dispatcher that only looked once a second would take ten.
+    assert took_s < 5
+
+
+def test_a_dispatcher_of_its_own_is_woken_by_the_commit(postgres_url: str, start_service: StartService) -> None:
+    load_directory(Settings(database_url=postgres_url), sample.directory())
+    service = start_service(postgres_url, settings={"dispatcher": "off"})
+    start_service(postgres_url, command=("handoff", "dispatch"))
+    with Receiver() as receiver:
+        call(service, receiver)
+        receiver.wait_for(1, timeout_s=30)
+        took_s = call_one_by_one(service, receiver, 12)
+
+    assert took_s < 5
 
 
 def test_a_callback_outlives_the_process_that_recorded_it(loaded_url: str, start_service: StartService) -> None:

@@ -108,7 +108,7 @@ def test_an_attempt_is_told_in_one_line_with_what_follows(service: Service) -> N
         again, dead = said(service, "callback", 2)
         received, _ = receiver.received
 
-    lane = {"lane": receiver.url("").rstrip("/"), "event": "callback", "logger": "handoff.service.dispatcher"}
+    lane = {"lane": receiver.url("").rstrip("/"), "event": "callback", "logger": "handoff.service.attempt_log"}
     whose = {"webhook_id": received.headers["webhook-id"], "transfer_id": won.headers["x-transfer-id"], **lane}
     for line in (again, dead):
         assert line.pop("duration_ms") >= 0

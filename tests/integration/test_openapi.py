@@ -98,6 +98,19 @@ def test_every_problem_is_declared_as_one_with_its_headers(document: dict[str, A
     assert headers == {status: set[str]() for status in headers} | special | recorded
 
 
+def test_of_no_other_call_a_refusal_is_said_to_be_recorded(document: dict[str, Any]) -> None:
+    shared = document["components"]["responses"]
+    said = {
+        (path, shared.get(refers_to(one), one)["description"])
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        for status, one in operation["responses"].items()
+        if int(status) >= 400 and "x-transfer-id" in str(shared.get(refers_to(one), one).get("headers")).lower()
+    }
+
+    assert said == {(OPERATION, "Recorded, and told to the callback.")}
+
+
 def test_the_callback_is_described_with_both_of_its_messages(operation: dict[str, Any]) -> None:
     ((url, methods),) = [pair for callback in operation["callbacks"].values() for pair in callback.items()]
 
@@ -157,7 +170,7 @@ def test_a_service_is_ready_until_its_store_has_another_revision(settings: Setti
         after = api.client.get("/readyz")
 
     assert (before.status_code, before.json()["status"]) == (200, "ready")
-    assert before.json()["checks"] == {"store": "ok", "committer": "ok"}
+    assert before.json()["checks"] == {"store": "ok", "committer": "ok", "feed": "ok"}
     assert (after.status_code, after.json()["status"]) == (503, "not ready")
     assert "0000" in after.json()["checks"]["store"]
     assert after.json()["checks"]["committer"] == "ok"

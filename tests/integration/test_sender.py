@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook
 
 from handoff.delivery.sender import HttpSender, SenderOptions
@@ -36,7 +37,7 @@ CLAIMED = ClaimedCallback(
     lease_token="one",
 )
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +103,28 @@ async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
 
         assert (made.status, made.succeeded) == (307, False)
         assert elsewhere.received == []
+
+
+async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver() as proxy, Receiver() as receiver:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url())
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        made = await attempt(receiver.url())
+
+    assert made.status == 200
+    assert (len(receiver.received), proxy.received) == (1, [])
+
+
+async def test_no_cookie_is_sent_back() -> None:
+    with Receiver(answer=lambda _: (200, {"set-cookie": "a=b; path=/"})) as receiver:
+        async with sender() as made:
+            for _ in range(2):
+                await made.send(replace(CLAIMED, url=receiver.url()))
+        first, second = receiver.wait_for(2)
+
+    assert "cookie" not in {name.lower() for one in (first, second) for name in one.headers}
 
 
 @pytest.mark.parametrize(
@@ -207,6 +230,31 @@ async def test_a_port_where_nobody_listens_is_a_failed_connect() -> None:
     assert made.error is ErrorClass.CONNECT
 
 
+async def test_a_handshake_that_stalls_is_given_up_after_five_seconds() -> None:
+    async with talking(lambda reader, _: reader.readuntil(b"never")) as url:
+        made = await attempt(url.replace("http:", "https:"), timeout_s=60)
+
+    assert made.error is ErrorClass.TIMEOUT
+    assert 4_900 <= made.duration_ms < 20_000
+
+
+async def test_a_name_server_that_says_nothing_is_given_up_after_three_seconds() -> None:
+    class Silent(AbstractResolver):
+        async def resolve(self, *_: object, **__: object) -> list[ResolveResult]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def close(self) -> None:
+            pass
+
+    options = SenderOptions(user_agent="Handoff/test", timeout_s=60, in_flight=4)
+    async with HttpSender(RULES, Signer([]), SystemClock(), options, resolver=Silent()) as made:
+        attempted = await made.send(replace(CLAIMED, url="http://bots.example.com/"))
+
+    assert attempted.error is ErrorClass.DNS
+    assert 2_900 <= attempted.duration_ms < 15_000
+
+
 async def test_a_name_that_does_not_exist_is_a_dns_failure() -> None:
     made = await attempt("http://nobody.invalid/")
 
@@ -239,6 +287,26 @@ async def test_a_kept_connection_that_died_is_replaced_at_once() -> None:
 
     assert (first.status, second.status) == (200, 200)
     assert connections == 2
+
+
+async def test_a_kept_connection_that_dies_in_its_answer_is_no_reason_to_post_again() -> None:
+    requests = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        for answer in (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 2"):
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(CLAIMED.body))
+            requests += 1
+            writer.write(answer)
+            await writer.drain()
+
+    async with talking(talk) as url, sender() as made:
+        await made.send(replace(CLAIMED, url=url))
+        attempted = await made.send(replace(CLAIMED, url=url))
+
+    assert attempted.error is ErrorClass.RESET
+    assert requests == 2
 
 
 async def test_a_resend_gets_only_the_time_that_is_left() -> None:

@@ -26,8 +26,8 @@ from handoff.store import tables
 from handoff.store.audit import SqlAudit
 from handoff.store.batch import SqliteBatch
 from handoff.store.engine import open_writer
-from handoff.store.schema import migrate
 from handoff.store.transfers import SqlTransferStore
+from handoff.store.upgrade import migrate
 from rigs import sample
 
 SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 4}

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, Table, delete, func, insert, select, update
 from starlette.testclient import TestClient
 
 from handoff import Settings, create_app, load_directory
-from handoff.bootstrap import migrate_store
 from handoff.domain.refusals import Refusal
+from handoff.migrating import migrate_store
 from handoff.store import tables
 from handoff.store.engine import open_reader
 from rigs import sample
@@ -110,8 +110,11 @@ def to_queue(queue_id: str, **changes: Any) -> dict[str, Any]:
     return {"aId": None, "transferredType": "QUEUE", "queueId": queue_id, **changes}
 
 
-def refusal(response: Response) -> tuple[int, str]:
-    """Status and code of a refusal, whose whole shape is looked at on the way."""
+def refusal(response: Response, *, is_recorded: bool | None = None) -> tuple[int, str]:
+    """Status and code of a refusal, whose whole shape is looked at on the way.
+
+    Where it is not said whether it is recorded, it is as assignments have it.
+    """
     assert response.headers["content-type"] == "application/problem+json", response.text
     problem = response.json()
     known = next(one for one in Refusal if one.code == problem["code"])
@@ -122,5 +125,5 @@ def refusal(response: Response) -> tuple[int, str]:
     assert problem["detail"]
     assert problem.keys() - _HOLDER_MEMBERS == _MEMBERS
     assert response.headers["x-request-id"]
-    assert ("x-transfer-id" in response.headers) == known.is_recorded
+    assert ("x-transfer-id" in response.headers) == (known.is_recorded if is_recorded is None else is_recorded)
     return response.status_code, known.code

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -11,7 +12,6 @@ import pytest
 from sqlalchemy import select
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_outbox, open_transfer_store
 from handoff.domain.retry import Attempt
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import (
@@ -26,6 +26,7 @@ from handoff.service.ports import (
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
+from handoff.stores import open_outbox, open_transfer_store
 from handoff.system import SystemChance, SystemClock, SystemIds
 from rigs import facts, sample
 
@@ -61,6 +62,19 @@ class BrokenSender(RecordingSender):
         raise ZeroDivisionError
 
 
+class UnevenSender(RecordingSender):
+    """Says 204 to the first message at once, and to others when `gate` lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate.clear()
+
+    async def send(self, claimed: ClaimedCallback) -> Attempt:
+        if claimed.callback_id == "msg_1":
+            return Attempt(started_at=SystemClock().now_ms(), duration_ms=1, status=204)
+        return await super().send(claimed)
+
+
 class FlakyOutbox:
     """A real outbox whose store is away for the first calls of one kind."""
 
@@ -92,6 +106,20 @@ class FlakyOutbox:
         self._outbox.close()
 
 
+class SlowOutbox(FlakyOutbox):
+    """A real outbox that records when `may_record` lets it."""
+
+    def __init__(self, outbox: SqlOutbox) -> None:
+        super().__init__(outbox, failing="", failures=[])
+        self.is_recording = threading.Event()
+        self.may_record = threading.Event()
+
+    def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
+        self.is_recording.set()
+        self.may_record.wait()
+        super().record(results, now_ms=now_ms)
+
+
 @pytest.fixture
 def stored(sqlite_url: str) -> Settings:
     settings = Settings(database_url=sqlite_url)
@@ -99,11 +127,19 @@ def stored(sqlite_url: str) -> Settings:
     return settings
 
 
-def write(settings: Settings, count: int) -> None:
+def write(settings: Settings, count: int, *, first: int = 1, lives_ms: int = facts.HOUR_MS) -> None:
+    """Due messages, in their order; they expire `lives_ms` from now."""
     store = open_transfer_store(settings)
-    due = {"due_at": 0, "expires_at": SystemClock().now_ms() + facts.HOUR_MS}
+    expires_at = SystemClock().now_ms() + lives_ms
     with store.begin() as transaction:
-        transaction.write(Changes(callbacks=[facts.callback(number, **due) for number in range(1, count + 1)]))
+        transaction.write(
+            Changes(
+                callbacks=[
+                    facts.callback(number, due_at=number, expires_at=expires_at)
+                    for number in range(first, first + count)
+                ]
+            )
+        )
     store.close()
 
 
@@ -187,6 +223,19 @@ async def test_a_result_that_cannot_be_written_holds_up_no_other(stored: Setting
     assert states(stored)[2] == "sending"
 
 
+async def test_messages_that_expired_while_their_receiver_was_gone_hold_up_no_live_one(stored: Settings) -> None:
+    write(stored, 20_000, lives_ms=-1)
+    write(stored, 1, first=20_001)
+    sender = RecordingSender()
+
+    # A dispatcher that rested after each step would take twenty seconds, and one that buried by the slot hours.
+    async with dispatching(open_outbox(stored), sender), asyncio.timeout(15):
+        await eventually(lambda: bool(sender.sent))
+
+    assert len(sender.sent) == 1
+    assert states(stored).count("dead") == 20_000
+
+
 async def test_a_mistake_in_an_attempt_ends_that_attempt_only(
     stored: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,6 +262,23 @@ async def test_an_attempt_that_outlasts_the_grace_period_is_given_back_uncounted
 
     assert attempts(stored) == []
     assert (again.number, again.claim) == (1, 1)
+
+
+async def test_a_result_that_comes_while_others_are_recorded_is_recorded_before_the_stop_ends(
+    stored: Settings,
+) -> None:
+    write(stored, 2)
+    outbox, sender = SlowOutbox(open_outbox(stored)), UnevenSender()
+
+    async with dispatching(outbox, sender) as dispatcher:
+        await asyncio.to_thread(outbox.is_recording.wait)
+        sender.gate.set()
+        stopping = asyncio.create_task(dispatcher.stop())
+        await asyncio.wait([stopping], timeout=0.2)
+        outbox.may_record.set()
+        await stopping
+
+    assert states(stored) == ["delivered"] * 2
 
 
 async def test_a_dispatcher_that_was_stopped_is_not_alive(stored: Settings) -> None:

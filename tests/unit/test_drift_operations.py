@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from prometheus_client.metrics_core import Metric
 
 from handoff import Settings, create_app, load_directory
-from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass
-from handoff.service.dispatcher import log_attempt
+from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
+from handoff.service.attempt_log import tell_attempt, tell_plainly
 from handoff.service.meter import OutboxDepth
 from handoff.store.engine import open_writer
 from handoff.telemetry.metrics import CODES
@@ -102,10 +102,14 @@ def test_the_documented_fields_of_a_request_are_those_that_are_logged(
 
 
 def test_the_documented_fields_of_an_attempt_are_those_that_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ends: list[tuple[Attempt, Verdict]] = [
+        (Attempt(started_at=1, duration_ms=1, status=204), Delivered()),
+        (Attempt(started_at=1, duration_ms=1, error=ErrorClass.DNS), Again(2)),
+        (Attempt(started_at=1, duration_ms=1, status=410), Dead(DeadReason.GONE)),
+    ]
     with caplog.at_level(logging.INFO):
-        log_attempt(facts.CLAIMED, Attempt(started_at=1, duration_ms=1, status=204), Delivered())
-        log_attempt(facts.CLAIMED, Attempt(started_at=1, duration_ms=1, error=ErrorClass.DNS), Again(2))
-        log_attempt(facts.CLAIMED, Attempt(started_at=1, duration_ms=1, status=410), Dead(DeadReason.GONE))
+        for attempt, verdict in ends:
+            tell_attempt(tell_plainly, facts.CLAIMED, attempt, verdict)
 
     assert logged_fields(caplog, "callback") == documented_fields("callback")
 
@@ -124,7 +128,7 @@ def test_the_example_of_an_attempt_is_one_that_is_logged(caplog: pytest.LogCaptu
     shown = example("callback")
     with caplog.at_level(logging.INFO):
         attempt = Attempt(started_at=1, duration_ms=shown["duration_ms"], status=shown["status"])
-        log_attempt(facts.CLAIMED, attempt, Again(shown["due_at"]))
+        tell_attempt(tell_plainly, facts.CLAIMED, attempt, Again(shown["due_at"]))
     (record,) = caplog.records
 
     assert shown.keys() - _EVERY_LINE == vars(record).keys() - _RECORDS_OWN

@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import Engine, select
 
 from handoff.service.directory_file import DirectoryFileError, Entry
-from handoff.service.importing import ImportReport, RowError, import_entries
+from handoff.service.importing import FreshSecret, ImportReport, RowError, import_entries
 from handoff.service.ports import Unwritable
 from handoff.store import tables
-from handoff.store.directory import SqlDirectoryWriter
+from handoff.store.bringing import SqlDirectoryWriter
 from handoff.store.engine import open_writer
-from handoff.store.schema import migrate
+from handoff.store.sealing import Seals
+from handoff.store.upgrade import migrate
 
 Row = Mapping[str, Any]
 
@@ -23,11 +24,12 @@ class RecordingWriter:
         self._bad = set(bad)
         self.transactions: list[tuple[str, list[int]]] = []
 
-    def upsert(self, section: str, rows: Sequence[Row]) -> None:
+    def upsert(self, section: str, rows: Sequence[Row]) -> Sequence[FreshSecret]:
         numbers = [row["number"] for row in rows]
         if self._bad.intersection(numbers):
             raise Unwritable("the store says no")
         self.transactions.append((section, numbers))
+        return ()
 
     @property
     def written(self) -> list[int]:
@@ -162,13 +164,18 @@ def agent_row(entry: Entry) -> Row:
         "custom_id": None,
         **dict.fromkeys(("first_name", "last_name", "email_id"), ""),
         "status": "AVAILABLE",
+        "status_expires_at": None,
         "max_sessions": entry.value,
+        "profile": None,
+        "at": 1,
+        "has_queues": False,
+        "has_skills": False,
     }
 
 
 def test_a_real_store_keeps_the_good_rows_of_a_transaction_and_refuses_the_bad_one(engine: Engine) -> None:
     entries = [Entry("agents", line, slots) for line, slots in enumerate([5, -1, 0, 7], start=1)]
-    report = import_entries(entries, agent_row, SqlDirectoryWriter(engine))
+    report = import_entries(entries, agent_row, SqlDirectoryWriter(engine, Seals(), str))
     with engine.connect() as connection:
         stored = connection.execute(select(tables.agents.c.agent_id, tables.agents.c.max_sessions)).all()
 

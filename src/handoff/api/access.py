@@ -1,6 +1,7 @@
 """Who asks for what: the app behind the token, its scope and its stream; and the request's own id."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from fastapi import Request, Response
@@ -13,6 +14,8 @@ from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
 
 ROUTING: Final = "Routing"
+CONFIGURATION: Final = "Configuration"
+ANALYTICS: Final = "SmartAssist Analytics"
 
 _is_request_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}").fullmatch
 
@@ -35,10 +38,12 @@ async def authorize(request: Request, services: Services, scope: str, facts: Req
     return app, stream
 
 
-def refused(refusal: Refusal, detail: str, facts: RequestFacts) -> Response:
+def refused(
+    refusal: Refusal, detail: str, facts: RequestFacts, members: Mapping[str, object] | None = None
+) -> Response:
     """The answer to a request that is refused without being recorded, and its code for those who tell of it."""
     facts.code = refusal.code
-    return refusal_response(refusal, detail, {"x-request-id": facts.request_id})
+    return refusal_response(refusal, detail, {"x-request-id": facts.request_id}, members)
 
 
 def request_id_of(request: Request, services: Services) -> str:

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from handoff.api import callbacks, health
+from handoff.api import agents, callbacks, conversations, events, health, queues, sessions, transfers
 from handoff.api.problems import answer_http_exception, answer_unexpected
 from handoff.api.request_log import RequestLog
 from handoff.api.responses import BASE_PATH, problem_schema
@@ -62,7 +62,15 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
     )
     app.add_middleware(RequestLog)
     app.include_router(assign_router())
+    app.include_router(conversations.router)
+    app.include_router(sessions.router)
+    app.include_router(sessions.history_router)
+    app.include_router(transfers.router)
+    app.include_router(agents.router)
+    app.include_router(agents.extensions)
+    app.include_router(queues.router)
     app.include_router(callbacks.router)
+    app.include_router(events.router)
     app.include_router(health.router)
     _serve_docs(app)
     _describe(app)

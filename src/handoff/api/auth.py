@@ -6,25 +6,20 @@ Which algorithms and keys are tried is fixed by the app that the token names, ne
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import jwt
 from cachetools import TLRUCache
-from cryptography.exceptions import UnsupportedAlgorithm
-from jwt.algorithms import get_default_algorithms
-from jwt.api_jws import PyJWS
 from starlette.datastructures import Headers
 
+from handoff.api.keys import jws, verifies
 from handoff.api.problems import Refuse
 from handoff.domain.claims import BadClaims, app_id_of, check_times
+from handoff.domain.credentials import HMAC_ALGORITHMS
 from handoff.domain.model import App
 from handoff.domain.refusals import Refusal
 from handoff.service.directory import Directory
 from handoff.service.ports import Clock
-
-HMAC_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
-PUBLIC_KEY_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
 _BEARER: Final = "bearer "
 _LONGEST_TOKEN: Final = 8_192
@@ -43,9 +38,6 @@ _NOBODY: Final = App(
     is_enabled=False,
 )
 _UNVERIFIABLE: Final = "The token's signature does not verify with a live secret of the app that appId names."
-
-_jws: Final = PyJWS(algorithms=[*HMAC_ALGORITHMS, *PUBLIC_KEY_ALGORITHMS])
-_algorithms: Final = get_default_algorithms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +106,7 @@ def _claims_in(token: str) -> Mapping[str, object]:
     if len(token) > _LONGEST_TOKEN:
         raise Refuse(Refusal.TOKEN_INVALID, f"The token is longer than {_LONGEST_TOKEN} characters.")
     try:
-        payload = _jws.decode_complete(token, options={"verify_signature": False})["payload"]
+        payload = jws.decode_complete(token, options={"verify_signature": False})["payload"]
         claims = json.loads(payload, object_pairs_hook=_unambiguous)
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise Refuse(Refusal.TOKEN_INVALID, "The token is not a well-formed JWT.") from None
@@ -140,27 +132,4 @@ def _is_signed_by(token: str, app: App) -> bool:
     if algorithm not in app.algorithms:
         return False
     keys = app.secrets if algorithm in HMAC_ALGORITHMS else app.public_keys
-    return any(_verifies(token, key, algorithm) for key in keys)
-
-
-def _verifies(token: str, key: str, algorithm: str) -> bool:
-    try:
-        _jws.decode_complete(token, _prepared(key, algorithm), algorithms=[algorithm])
-    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
-        return False
-    return True
-
-
-def is_public_key(key: str, algorithm: str) -> bool:
-    """Whether the PEM text holds a public key that the algorithm can verify with."""
-    try:
-        _prepared(key, algorithm)
-    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
-        return False
-    return "PRIVATE KEY" not in key
-
-
-@lru_cache(1_024)
-def _prepared(key: str, algorithm: str) -> Any:  # noqa: ANN401 (a key of any of PyJWT's kinds)
-    """The key as the algorithm wants it: parsing a public key costs more than verifying with it."""
-    return _algorithms[algorithm].prepare_key(key)
+    return any(verifies(token, key, algorithm) for key in keys)

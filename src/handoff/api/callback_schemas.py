@@ -1,19 +1,32 @@
 """Callbacks on the wire."""
 
 import json
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from handoff.api.schemas import Id
-from handoff.service.callbacks import CallbackState, StoredAttempt, StoredCallback
+from handoff.service.callbacks import HOST_PATTERN, CallbackState, StoredAttempt, StoredCallback
 
 _ID = "msg_019aad5e-5d1c-7c61-8d7b-0c8d3e1f2a3b"
 
+_is_host = re.compile(HOST_PATTERN).fullmatch
+
+
+def _plain_host(value: str) -> str:
+    if _is_host(value) is None:
+        raise ValueError("a name or an address, with its port or without: bots.example.com:8443")
+    return value
+
+
 Host = Annotated[
-    str, StringConstraints(pattern=r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$", max_length=253 + 6)
+    str,
+    StringConstraints(max_length=253 + 6),
+    AfterValidator(_plain_host),
+    Field(json_schema_extra={"pattern": f"^{HOST_PATTERN}$"}),
 ]
 
 

@@ -18,15 +18,18 @@ _RETRY_AFTER_S: Final = "1"
 
 
 class Refuse(Exception):  # noqa: N818 (a refusal)
-    """{refusal}: {detail}."""
+    """{refusal}: {detail}. `members` are further members of the problem."""
 
-    def __init__(self, refusal: Refusal, detail: str) -> None:
+    def __init__(self, refusal: Refusal, detail: str, members: Mapping[str, object] | None = None) -> None:
         super().__init__(f"{refusal.code}: {detail}")
         self.refusal = refusal
         self.detail = detail
+        self.members = members
 
 
-def refusal_response(refusal: Refusal, detail: str, headers: Mapping[str, str]) -> Response:
+def refusal_response(
+    refusal: Refusal, detail: str, headers: Mapping[str, str], members: Mapping[str, object] | None = None
+) -> Response:
     """The answer to a request that was refused without being recorded."""
     extra: dict[str, str] = {}
     if refusal.status == _UNAUTHORIZED:
@@ -35,7 +38,7 @@ def refusal_response(refusal: Refusal, detail: str, headers: Mapping[str, str]) 
     if refusal.status == _UNAVAILABLE:
         extra["retry-after"] = _RETRY_AFTER_S
     return Response(
-        message.problem(refusal, detail),
+        message.problem(refusal, detail, members),
         status_code=refusal.status,
         media_type=PROBLEM_JSON,
         headers={**headers, **extra},

@@ -47,21 +47,26 @@ _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
 
 
-def refusals(*own: Refusal) -> dict[int | str, dict[str, Any]]:
-    """One response per status, with every code of that status as an example: the call's own and those of any call."""
+def refusals(*own: Refusal, are_recorded: bool = False) -> dict[int | str, dict[str, Any]]:
+    """One response per status, with every code of that status as an example: the call's own and those of any call.
+
+    `are_recorded` is said of the one call whose refusals about the conversation are outcomes.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
     for refusal in (one for one in Refusal if one in {*_ANY_CALL, *own}):
-        response = responses.setdefault(refusal.status, _refusal_response(refusal))
+        response = responses.setdefault(
+            refusal.status, _refusal_response(refusal, is_recorded=are_recorded and refusal.is_recorded)
+        )
         example = message.problem_object(refusal, refusal.title + ".")
         response["content"][PROBLEM_JSON]["examples"][refusal.code] = {"summary": refusal.title, "value": example}
     return responses
 
 
-def _refusal_response(refusal: Refusal) -> dict[str, Any]:
-    recorded = {"X-Transfer-Id": OUTCOME_HEADERS["X-Transfer-Id"]} if refusal.is_recorded else {}
-    if refusal.is_recorded and refusal.status == _CONFLICT:
+def _refusal_response(refusal: Refusal, *, is_recorded: bool) -> dict[str, Any]:
+    recorded = {"X-Transfer-Id": OUTCOME_HEADERS["X-Transfer-Id"]} if is_recorded else {}
+    if is_recorded and refusal.status == _CONFLICT:
         recorded["ETag"] = OUTCOME_HEADERS["ETag"]
-    told = "Recorded, and told to the callback." if refusal.is_recorded else "Nothing was recorded, nobody is told."
+    told = "Recorded, and told to the callback." if is_recorded else "Nothing was recorded, nobody is told."
     request_id = {"X-Request-Id": OUTCOME_HEADERS["X-Request-Id"]}
     return {
         "description": told,

@@ -97,7 +97,7 @@ def assign_router() -> APIRouter:
         tags=["routing"],
         response_model=AssignedToAgent | AssignedToQueue,
         response_description="Assigned, or assigned before by this very request.",
-        responses={200: {"headers": OUTCOME_HEADERS | DRY_RUN_HEADER}, **refusals(*_OWN)},
+        responses={200: {"headers": OUTCOME_HEADERS | DRY_RUN_HEADER}, **refusals(*_OWN, are_recorded=True)},
         callbacks=[route for route in _callbacks.routes if isinstance(route, APIRoute)],
     )
     return router

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import click
 
-from handoff.bootstrap import create_app, load_directory
-from handoff.cli.apps import mint_token
+from handoff.bootstrap import create_app
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.cli.serve import run_server
+from handoff.cli.tokens import mint_token
+from handoff.directory import load_directory
 from handoff.metering import open_metrics_port
 from handoff.settings import Settings
 from handoff.system import fresh_secret_bytes, listen

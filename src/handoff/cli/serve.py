@@ -1,32 +1,29 @@
-"""`handoff serve` and `handoff dispatch`: the long-running processes."""
+"""`handoff serve`: the API, and its dispatcher unless that is off."""
 
-import asyncio
-import gc
 import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Final
 
 import click
 import uvicorn
-import uvloop
 from fastapi import FastAPI
 
-from handoff.bootstrap import create_app, dispatching, prepare_store
-from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.api.services import end_streams
+from handoff.bootstrap import create_app
+from handoff.cli.common import calm_collector, load_settings, told_in_a_sentence
 from handoff.cli.protocol import BoundedHttpProtocol
-from handoff.metering import metering, open_metrics_port
+from handoff.metering import open_metrics_port
+from handoff.migrating import prepare_store
 from handoff.settings import Settings
 from handoff.system import listen
 
 log = logging.getLogger("handoff")
 
 _BACKLOG: Final = 2_048
-# Requests that wait for their batch keep many young objects alive; with the default thresholds the collector
-# looks at them again and again, at a fifth of the throughput and most of the tail latency.
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 @click.command()
@@ -42,29 +39,22 @@ def serve() -> None:
             run_server(app, settings, listener)
 
 
-@click.command()
-@told_in_a_sentence
-def dispatch() -> None:
-    """Deliver callbacks only: any number of these may run beside `serve`."""
-    settings = load_settings()
-    with open_metrics_port(settings) as metrics_port:
-        prepare_store(settings)
-        uvloop.run(_dispatch(settings, metrics_port))
-
-
 class _Server(uvicorn.Server):
-    """uvicorn, with a word when requests are being answered."""
+    """uvicorn, with a word when requests are being answered, and one before those under way are waited for."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        calm_collector()
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in good order and end with 0, not by the signal as uvicorn would; a second Ctrl-C stops at once."""
@@ -88,17 +78,7 @@ def run_server(
         backlog=_BACKLOG,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds / 2)),
     )
-    server = _Server(config, on_ready)
+    server = _Server(config, on_ready, on_stop=partial(end_streams, app))
     server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the service did not start; the log tells why")
-
-
-async def _dispatch(settings: Settings, metrics_port: socket.socket | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with metering(settings, metrics_port) as meter, dispatching(settings, meter=meter):
-        log.info("dispatching")
-        await stop.wait()

@@ -48,8 +48,11 @@ class GatedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Addresses of a name. Raises AddressRefused, or OSError when there is none."""
-        async with asyncio.timeout(_RESOLVE_S):  # its TimeoutError is an OSError, as a resolver's own
-            answers = await self._inner.resolve(host, port, family)
+        try:
+            async with asyncio.timeout(_RESOLVE_S):
+                answers = await self._inner.resolve(host, port, family)
+        except TimeoutError:  # which aiohttp would take for that of the connection
+            raise OSError(None, f"{host} was not answered for within {_RESOLVE_S:g} s") from None
         if not answers:
             # aiohttp asserts that it has an address to try, and would raise AssertionError.
             raise OSError(None, f"{host} has no address")

@@ -20,7 +20,13 @@ class BoundedAnswer(ResponseHandler):
     head is parsed alone, so that how an answer is cut into packets does not decide what it says.
     """
 
+    has_carried = False  # whether a request went over this connection before
     _taken = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything came since the last request."""
+        return self._taken > 0
 
     def set_response_params(self, **options: Any) -> None:  # noqa: ANN401 (aiohttp's own, passed on)
         """Get ready for the answer to the next request on this connection."""

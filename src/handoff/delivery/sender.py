@@ -10,8 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import ClassVar, Final, Self
-from weakref import WeakSet
+from typing import Final, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -19,6 +18,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from handoff.delivery.addresses import gated_connector, refusal_in
+from handoff.delivery.answers import BoundedAnswer
 from handoff.delivery.signature import Signer
 from handoff.domain.address_policy import AddressRules, refuse_url
 from handoff.domain.retry import Attempt, ErrorClass
@@ -33,8 +33,8 @@ _KEEP_ALIVE_S: Final = 4.0
 # URLs whose judgement is remembered, 2 KiB each at most: a receiver is posted to again and again.
 _KEPT_URLS: Final = 1_024
 
-# Whether the request that this task sent last went over a connection that had carried another before.
-_is_kept_alive: Final = ContextVar("is_kept_alive", default=False)
+# The connection that this task's last request went over, if that had carried another request before.
+_kept_alive: Final[ContextVar[BoundedAnswer | None]] = ContextVar("kept_alive", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +130,13 @@ class HttpSender:
     async def _post_with_resend(self, claimed: ClaimedCallback, target: URL, started_at: int) -> "_Heard":
         timing = asyncio.get_running_loop().time
         give_up_at = timing() + self._timeout_s
-        _is_kept_alive.set(False)
+        _kept_alive.set(None)
         try:
             return await self._post(claimed, target, started_at, self._timeout_s)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             left_s = give_up_at - timing()
-            if not _is_kept_alive.get() or left_s <= 0:
+            connection = _kept_alive.get()
+            if connection is None or connection.has_begun or left_s <= 0:
                 raise
         return await self._post(claimed, target, started_at, left_s)
 
@@ -161,15 +162,13 @@ class HttpSender:
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that tells its task whether its connection has carried another before; a trace would cost more."""
-
-    _has_carried: ClassVar[WeakSet[asyncio.Protocol]] = WeakSet()
+    """A request that tells its task of a connection that has carried another before; a trace would cost more."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         protocol = conn.protocol
-        if protocol is not None:
-            _is_kept_alive.set(protocol in self._has_carried)
-            self._has_carried.add(protocol)
+        assert isinstance(protocol, BoundedAnswer)  # noqa: S101 (the connector makes no other)
+        _kept_alive.set(protocol if protocol.has_carried else None)
+        protocol.has_carried = True
         return await super().send(conn)
 
 

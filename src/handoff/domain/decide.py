@@ -186,6 +186,8 @@ def _refuse(
     passed_over: tuple[PassedOver, ...] = (),
 ) -> Refused:
     members: dict[str, object] = {}
+    if no.refusal in rules.OUT_OF_PLACE:
+        session = None  # it may be another stream's, of which nothing is told
     if session is not None and no.names_holder:
         members = message.holder_members(session.state, session.holder_id, session.version)
     if passed_over:

@@ -8,6 +8,8 @@ from handoff.domain.model import Agent, AgentStatus, AssignRequest, Queue, Sessi
 from handoff.domain.presence import has_free_slot, status_at
 from handoff.domain.refusals import Refusal
 
+# Of these the session is not known to the caller, whatever the store has under its id.
+OUT_OF_PLACE: Final = frozenset({Refusal.ORG_NOT_FOUND, Refusal.SESSION_NOT_FOUND})
 # What another target may help against.
 FALLS_BACK: Final = frozenset({Refusal.AGENT_UNAVAILABLE, Refusal.AGENT_AT_CAPACITY})
 

@@ -8,9 +8,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, Verdict, judge
+from handoff.domain.retry import Dead, DeadReason, judge
+from handoff.service.attempt_log import Tell, tell_attempt, tell_plainly
 from handoff.service.lanes import Lanes
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.ports import (
@@ -74,6 +75,7 @@ class Dispatcher:
         chance: Chance,
         limits: DispatchLimits,
         meter: Meter = UNMEASURED,
+        tell: Tell = tell_plainly,
     ) -> None:
         self._outbox = outbox
         self._sender = sender
@@ -82,6 +84,7 @@ class Dispatcher:
         self._chance = chance
         self._limits = limits
         self._meter = meter
+        self._tell = tell
         self._lanes = Lanes(limits.in_flight)
         self._ids = ids
         self._wake = asyncio.Event()
@@ -137,7 +140,7 @@ class Dispatcher:
             claim = await self._claim() if self._lanes.free > 0 else _NOTHING
             for callback in claim.callbacks:
                 self._begin(callback)
-            if claim.callbacks:
+            if claim.callbacks or claim.expired:
                 await asyncio.sleep(_CLAIM_PAUSE_S)
             else:
                 await self._rest(claim.next_due_at)
@@ -194,7 +197,7 @@ class Dispatcher:
             return
         verdict = judge(attempt, number=callback.number, expires_at=callback.expires_at, chance=self._chance.share())
         self._lanes.learn(callback.lane, attempt, self._clock.now_ms())
-        log_attempt(callback, attempt, verdict)
+        tell_attempt(self._tell, callback, attempt, verdict)
         self._meter.attempted(attempt)
         if isinstance(verdict, Dead):
             self._meter.died(verdict.reason)
@@ -255,31 +258,3 @@ class Dispatcher:
         except Exception:  # the outermost loop: a mistake in one step must not end delivery
             log.exception("outbox step failed")
         return default
-
-
-def log_attempt(callback: ClaimedCallback, attempt: Attempt, verdict: Verdict) -> None:
-    """One line for each attempt: whose it was, what came of it, and when the next one is due."""
-    level = logging.WARNING if isinstance(verdict, Dead) else logging.INFO
-    if not log.isEnabledFor(level):
-        return
-    fields = {
-        "webhook_id": callback.callback_id,
-        "transfer_id": callback.transfer_id,
-        "lane": callback.lane,
-        "attempt": callback.number,
-        "status": attempt.status,
-        "error": attempt.error.value if attempt.error else None,
-        "duration_ms": attempt.duration_ms,
-        **_outcome(verdict),
-    }
-    log.log(level, "callback", extra={name: value for name, value in fields.items() if value is not None})
-
-
-def _outcome(verdict: Verdict) -> dict[str, Any]:
-    match verdict:
-        case Delivered():
-            return {"outcome": "delivered"}
-        case Again(due_at=due_at):
-            return {"outcome": "again", "due_at": due_at}
-        case Dead(reason=reason):
-            return {"outcome": "dead", "reason": reason.value}

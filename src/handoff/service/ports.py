@@ -54,7 +54,14 @@ class Contended(StoreError):  # noqa: N818
 
 
 class Unwritable(StoreError):  # noqa: N818
-    """The store refuses a row of this batch, or somebody else keeps it locked."""
+    """The store refuses a row of this batch, or somebody else keeps it locked.
+
+    `rule` is the constraint that the row breaks, as the database calls it, where it says so.
+    """
+
+    def __init__(self, reason: str = "the store refuses a row", rule: str | None = None) -> None:
+        super().__init__(reason)
+        self.rule = rule
 
 
 class Clock(Protocol):

@@ -1,13 +1,15 @@
 """The dialect seam: how one statement reads or writes many rows.
 
-SQLite takes the keys of a read as one JSON text and writes with executemany, which costs it nothing since it runs
-in this process. PostgreSQL takes arrays, one per column, so that each read and each write is one round trip.
+SQLite takes the keys of a read as one JSON text and writes with the driver's executemany, which costs it nothing since
+it runs in this process; SQLAlchemy's own would cost more than the write. PostgreSQL takes arrays, one per column, so
+that each read and each write is one round trip.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     ARRAY,
@@ -15,9 +17,11 @@ from sqlalchemy import (
     Connection,
     Executable,
     FromClause,
+    Insert,
     Select,
     Table,
     Text,
+    Update,
     and_,
     bindparam,
     func,
@@ -30,6 +34,10 @@ from sqlalchemy.engine import RowMapping
 
 Row = Mapping[str, Any]
 Key = tuple[str, ...]
+
+_SQLITE: Final = sqlite.dialect(paramstyle="qmark")
+# Before the name of a parameter that finds the row, so that it is not taken for a new value.
+_KEY: Final = "key_"
 
 
 class Batch(Protocol):
@@ -58,13 +66,13 @@ class SqliteBatch:
 
     def append(self, connection: Connection, table: Table, rows: Sequence[Row], *, once: bool = False) -> None:
         """See Batch."""
-        statement = sqlite.insert(table)
-        connection.execute(statement.on_conflict_do_nothing() if once else statement, list(rows))
+        statement = _sqlite_append(table, tuple(rows[0]), once=once)
+        connection.exec_driver_sql(statement.text, statement.values(rows))
 
     def change(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         """See Batch."""
         statement = _sqlite_change(table, tuple(rows[0]))
-        connection.execute(statement, [{f"new_{name}": value for name, value in row.items()} for row in rows])
+        connection.exec_driver_sql(statement.text, statement.values(rows))
 
 
 class PostgresBatch:
@@ -102,14 +110,45 @@ def _sqlite_read(table: Table) -> Select[Any]:
     return select(table).join_from(keys, table, and_(*wanted)).order_by(*_key_columns(table))
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A statement as SQLite's driver takes it: its text, and which value of a row stands at which place."""
+
+    text: str
+    names: tuple[str, ...]
+    processors: Mapping[str, Callable[[Any], Any]]
+
+    def values(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        """The rows as the driver takes them."""
+        if not self.processors:
+            return [tuple([row[name] for name in self.names]) for row in rows]
+        return [tuple([self._processed(name, row[name]) for name in self.names]) for row in rows]
+
+    def _processed(self, name: str, value: Any) -> Any:  # noqa: ANN401 (of the column's type)
+        processor = self.processors.get(name)
+        return value if processor is None else processor(value)
+
+
+def _written(table: Table, statement: Insert | Update) -> _Written:
+    compiled = statement.compile(dialect=_SQLITE)
+    names = tuple(name.removeprefix(_KEY) for name in compiled.positiontup or ())
+    found = {name: table.c[name].type.dialect_impl(_SQLITE).bind_processor(_SQLITE) for name in names}
+    return _Written(str(compiled), names, {name: processor for name, processor in found.items() if processor})
+
+
 @cache
-def _sqlite_change(table: Table, names: tuple[str, ...]) -> Executable:
-    keys = {key.name for key in _key_columns(table)}
-    return (
-        update(table)
-        .where(*(key == bindparam(f"new_{key.name}") for key in _key_columns(table)))
-        .values({name: bindparam(f"new_{name}") for name in names if name not in keys})
-    )
+def _sqlite_append(table: Table, names: tuple[str, ...], *, once: bool) -> _Written:
+    statement = sqlite.insert(table).values({name: bindparam(name) for name in names})
+    return _written(table, statement.on_conflict_do_nothing() if once else statement)
+
+
+@cache
+def _sqlite_change(table: Table, names: tuple[str, ...]) -> _Written:
+    keys = _key_columns(table)
+    key_names = {key.name for key in keys}
+    wanted = [key == bindparam(f"{_KEY}{key.name}", type_=key.type) for key in keys]
+    new_values: dict[str, Any] = {name: bindparam(name) for name in names if name not in key_names}
+    return _written(table, update(table).where(*wanted).values(new_values))
 
 
 @cache

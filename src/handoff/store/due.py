@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, text
 
 from handoff.service.ports import DueLane, LaneShare
 
@@ -25,13 +25,17 @@ SELECT lane,
 FROM lanes WHERE lane IS NOT NULL
 """)
 
-_SQLITE_ROWS: Final = text("""
-SELECT * FROM callbacks c
-WHERE c.state = 'pending' AND c.lane = :lane AND c.is_retry = :is_retry AND c.due_at <= :now
-ORDER BY c.due_at LIMIT :most
-""")
+# Told to the driver as it is: a claim asks this of every lane that has something due.
+_SQLITE_ROWS: Final = """
+SELECT c.account_id, c.callback_id, c.transfer_id, c.app_id, c.url, c.lane, c.body, c.attempts, c.is_retry, c.claims,
+    c.expires_at
+FROM callbacks c
+WHERE c.state = 'pending' AND c.lane = ? AND c.is_retry = ? AND c.due_at <= ?
+ORDER BY c.due_at LIMIT ?
+"""
 _POSTGRES_ROWS: Final = text("""
-SELECT r.*
+SELECT r.account_id, r.callback_id, r.transfer_id, r.app_id, r.url, r.lane, r.body, r.attempts, r.is_retry, r.claims,
+    r.expires_at
 FROM unnest(cast(:lanes AS text[]), cast(:kinds AS boolean[]), cast(:mosts AS integer[])) AS k(lane, is_retry, most)
 CROSS JOIN LATERAL (
     SELECT * FROM callbacks c
@@ -48,6 +52,22 @@ class Lanes:
 
     due: Sequence[DueLane]
     next_due_at: int | None
+
+
+class DueRow(NamedTuple):
+    """A message as a claim finds it; see `handoff.store.tables`."""
+
+    account_id: str
+    callback_id: str
+    transfer_id: str
+    app_id: str
+    url: str
+    lane: str
+    body: str
+    attempts: int
+    is_retry: bool
+    claims: int
+    expires_at: int
 
 
 class LaneScan:
@@ -72,7 +92,7 @@ class LaneScan:
         return Lanes(due=due, next_due_at=now_ms if self._behind else min(later, default=None))
 
 
-def claim_rows(connection: Connection, shares: Mapping[str, LaneShare], now_ms: int) -> Sequence[RowMapping]:
+def claim_rows(connection: Connection, shares: Mapping[str, LaneShare], now_ms: int) -> Sequence[DueRow]:
     """The oldest due rows of each lane, as many as its share, locked where the database has row locks."""
     wants = [
         (lane, is_retry, most)
@@ -85,13 +105,11 @@ def claim_rows(connection: Connection, shares: Mapping[str, LaneShare], now_ms: 
     if connection.dialect.name == "postgresql":
         lanes, kinds, mosts = (list(column) for column in zip(*wants, strict=True))
         params: dict[str, Any] = {"lanes": lanes, "kinds": kinds, "mosts": mosts, "now": now_ms}
-        return connection.execute(_POSTGRES_ROWS, params).mappings().all()
+        return [DueRow(*row) for row in connection.execute(_POSTGRES_ROWS, params)]
     return [
-        row
+        DueRow(*row)
         for lane, is_retry, most in wants
-        for row in connection.execute(
-            _SQLITE_ROWS, {"lane": lane, "is_retry": is_retry, "most": most, "now": now_ms}
-        ).mappings()
+        for row in connection.exec_driver_sql(_SQLITE_ROWS, (lane, is_retry, now_ms, most))
     ]
 
 

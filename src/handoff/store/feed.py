@@ -5,15 +5,14 @@ until it has committed: whoever sees a position sees all those before it, howeve
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from sqlalchemy import Connection, bindparam
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, text
 
 from handoff.domain.event import Event
 from handoff.store.batch import Batch, Row
-from handoff.store.tables import event_heads, events
+from handoff.store.tables import events
 
 
 def append_events(connection: Connection, batch: Batch, new: Sequence[Event]) -> None:
@@ -22,12 +21,8 @@ def append_events(connection: Connection, batch: Batch, new: Sequence[Event]) ->
     To be called last in a transaction: other writers of the same accounts wait until it ends.
     """
     counts = Counter(event.account_id for event in new)
-    advance = _ADVANCE[connection.dialect.name]
     # In the order of keys, so that no two transactions can wait for each other.
-    heads = {
-        account_id: connection.execute(advance, {"account": account_id, "count": counts[account_id]}).scalar_one()
-        for account_id in sorted(counts)
-    }
+    heads = _ADVANCE[connection.dialect.name](connection, sorted(counts.items()))
     positions = {account_id: head - counts[account_id] for account_id, head in heads.items()}
     rows: list[Row] = []
     for event in new:
@@ -36,15 +31,35 @@ def append_events(connection: Connection, batch: Batch, new: Sequence[Event]) ->
     batch.append(connection, events, rows)
 
 
-def _advance(insert: Any) -> Any:  # noqa: ANN401 (two dialects' Insert)
-    statement = insert(event_heads).values(account_id=bindparam("account"), position=bindparam("count"))
-    return statement.on_conflict_do_update(
-        index_elements=[event_heads.c.account_id],
-        set_={"position": event_heads.c.position + statement.excluded.position},
-    ).returning(event_heads.c.position)
+def _advance_sqlite(connection: Connection, counts: Sequence[tuple[str, int]]) -> Mapping[str, int]:
+    return {
+        account_id: connection.execute(_ONE_HEAD, {"account": account_id, "count": count}).scalar_one()
+        for account_id, count in counts
+    }
 
 
-_ADVANCE: Final = {"sqlite": _advance(sqlite.insert), "postgresql": _advance(postgresql.insert)}
+def _advance_postgres(connection: Connection, counts: Sequence[tuple[str, int]]) -> Mapping[str, int]:
+    """In one round trip, however many accounts there are."""
+    accounts, by = zip(*counts, strict=True)
+    rows = connection.execute(_ALL_HEADS, {"accounts": list(accounts), "counts": list(by)})
+    return {row.account_id: row.position for row in rows}
+
+
+_ONE_HEAD: Final = text("""
+INSERT INTO event_heads (account_id, position) VALUES (:account, :count)
+ON CONFLICT (account_id) DO UPDATE SET position = event_heads.position + excluded.position
+RETURNING position
+""")
+# Rows are locked as they are inserted, one after the other.
+_ALL_HEADS: Final = text("""
+INSERT INTO event_heads (account_id, position)
+SELECT k.account_id, k.count
+FROM unnest(CAST(:accounts AS text[]), CAST(:counts AS bigint[])) WITH ORDINALITY AS k (account_id, count, place)
+ORDER BY k.place
+ON CONFLICT (account_id) DO UPDATE SET position = event_heads.position + excluded.position
+RETURNING account_id, position
+""")
+_ADVANCE: Final = {"sqlite": _advance_sqlite, "postgresql": _advance_postgres}
 
 
 def _row(event: Event, position: int) -> Row:

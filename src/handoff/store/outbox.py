@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     and_,
@@ -16,17 +15,17 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.engine import RowMapping
 
 from handoff.domain.retry import MAX_CLAIMS_WITHOUT_ATTEMPT, Again, Dead, DeadReason, Delivered, Verdict
-from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan, Reclaimed
+from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan, LaneShare, Reclaimed
 from handoff.store.batch import Batch, Row
-from handoff.store.due import LaneScan, claim_rows
+from handoff.store.due import DueRow, LaneScan, claim_rows
 from handoff.store.engine import ThreadConnection
 from handoff.store.tables import callback_attempts, callbacks
 
-# A claim buries what has expired in passing, this many at a time.
+# Lapsed leases that are returned, and expired messages that are buried, in one transaction at most.
 _RECLAIM_LIMIT: Final = 1_000
+_BURY_LIMIT: Final = 1_000
 
 _is_this: Final = and_(
     callbacks.c.account_id == bindparam("this_account"), callbacks.c.callback_id == bindparam("this_callback")
@@ -35,27 +34,19 @@ _is_this: Final = and_(
 # Written out, not bound: only so can a planner know that the partial index applies.
 _is_leased: Final = callbacks.c.state == literal_column("'sending'")
 
-# A success is a fact whoever held the lease; it ends the message, and a late failure changes nothing any more.
-_mark_delivered: Final = (
-    update(callbacks)
-    .where(_is_this, callbacks.c.state != "delivered")
-    .values(
-        state="delivered",
-        attempts=callbacks.c.attempts + 1,
-        lost_leases=0,
-        last_status=bindparam("status"),
-        last_error=None,
-        dead_reason=None,
-        lease_token=None,
-        lease_until=None,
-        ended_at=bindparam("now"),
-    )
-)
+# A success is a fact whoever held the lease; it ends the message, and a late failure changes nothing any more. Told to
+# the driver as it is: on the way of every message, what SQLAlchemy takes for a parameter costs more than SQLite does.
+_SQLITE_DELIVERED: Final = """
+UPDATE callbacks
+SET state = 'delivered', attempts = attempts + 1, lost_leases = 0, last_status = ?, last_error = NULL,
+    dead_reason = NULL, lease_token = NULL, lease_until = NULL, ended_at = ?
+WHERE account_id = ? AND callback_id = ? AND state <> 'delivered'
+"""
 # The same in one round trip, where a statement for each message would take one each.
-_MARK_ALL_DELIVERED: Final = text("""
+_POSTGRES_DELIVERED: Final = text("""
 UPDATE callbacks c
-SET state = 'delivered', attempts = c.attempts + 1, last_status = k.status, last_error = NULL, dead_reason = NULL,
-    lease_token = NULL, lease_until = NULL, ended_at = :now
+SET state = 'delivered', attempts = c.attempts + 1, lost_leases = 0, last_status = k.status, last_error = NULL,
+    dead_reason = NULL, lease_token = NULL, lease_until = NULL, ended_at = :now
 FROM unnest(cast(:accounts AS text[]), cast(:ids AS text[]), cast(:statuses AS smallint[])) AS k(account, id, status)
 WHERE c.account_id = k.account AND c.callback_id = k.id AND c.state <> 'delivered'
 """)
@@ -76,19 +67,6 @@ _mark_failed: Final = (
         ended_at=bindparam("ended"),
     )
 )
-
-
-def _bury(reason: DeadReason, where: ColumnElement[bool]) -> Any:  # noqa: ANN401 (an Update whose type says nothing)
-    return (
-        update(callbacks)
-        .where(where)
-        .values(
-            state="dead", dead_reason=reason.value, lease_token=None, lease_until=None, ended_at=bindparam("buried_at")
-        )
-    )
-
-
-_bury_expired: Final = _bury(DeadReason.EXPIRED, _is_this)
 
 _release: Final = (
     update(callbacks)
@@ -131,19 +109,30 @@ class SqlOutbox:
         with self._connection.transaction() as connection:
             lanes = self._lanes.scan(connection, now_ms)
             due = claim_rows(connection, plan.shares(lanes.due), now_ms) if lanes.due else ()
-            live = [row for row in due if row["expires_at"] > now_ms]
-            expired = [row for row in due if row["expires_at"] <= now_ms]
+            live = [row for row in due if row.expires_at > now_ms]
             if live:
                 self._batch.change(
                     connection, callbacks, [_leased(row, lease_token, now_ms + lease_ms) for row in live]
                 )
-            if expired:
-                connection.execute(_bury_expired, [_this(row) | {"buried_at": now_ms} for row in expired])
+            expired = self._bury(connection, due, now_ms) if len(live) < len(due) else 0
         return Claim(
-            callbacks=[_claimed(row, lease_token) for row in live],
-            next_due_at=lanes.next_due_at,
-            expired=len(expired),
+            callbacks=[_claimed(row, lease_token) for row in live], next_due_at=lanes.next_due_at, expired=expired
         )
+
+    def _bury(self, connection: Connection, due: Sequence[DueRow], now_ms: int) -> int:
+        """Bury what has expired at the head of these messages' lanes: behind one there are often many. How many."""
+        kinds = {(row.lane, bool(row.is_retry)) for row in due if row.expires_at <= now_ms}
+        most = max(1, _BURY_LIMIT // len(kinds))
+        heads = {
+            lane: LaneShare(
+                fresh=most if (lane, False) in kinds else 0,
+                retries=most if (lane, True) in kinds else 0,
+            )
+            for lane, _ in kinds
+        }
+        expired = [row for row in claim_rows(connection, heads, now_ms) if row.expires_at <= now_ms]
+        self._batch.change(connection, callbacks, [_expired(row, now_ms) for row in expired])
+        return len(expired)
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
         """Write the attempts and what follows from them."""
@@ -166,7 +155,9 @@ class SqlOutbox:
         with self._connection.transaction() as connection:
             lapsed = connection.execute(_lapsed, {"now": now_ms}).mappings().all()
             if lapsed:
-                connection.execute(_return, [_this(row) | {"now": now_ms} for row in lapsed])
+                connection.execute(
+                    _return, [_this(row["account_id"], row["callback_id"]) | {"now": now_ms} for row in lapsed]
+                )
         return Reclaimed(len(lapsed), sum(row["is_poison"] for row in lapsed))
 
     def close(self) -> None:
@@ -174,34 +165,44 @@ class SqlOutbox:
         self._connection.close()
 
 
-def _this(row: RowMapping) -> dict[str, Any]:
-    return {"this_account": row["account_id"], "this_callback": row["callback_id"]}
+def _this(account_id: str, callback_id: str) -> dict[str, Any]:
+    return {"this_account": account_id, "this_callback": callback_id}
 
 
-def _leased(row: RowMapping, token: str, until: int) -> Row:
+def _leased(row: DueRow, token: str, until: int) -> Row:
     return {
-        "account_id": row["account_id"],
-        "callback_id": row["callback_id"],
+        "account_id": row.account_id,
+        "callback_id": row.callback_id,
         "state": "sending",
-        "claims": row["claims"] + 1,
+        "claims": row.claims + 1,
         "lease_token": token,
         "lease_until": until,
     }
 
 
-def _claimed(row: RowMapping, lease_token: str) -> ClaimedCallback:
+def _expired(row: DueRow, now_ms: int) -> Row:
+    return {
+        "account_id": row.account_id,
+        "callback_id": row.callback_id,
+        "state": "dead",
+        "dead_reason": DeadReason.EXPIRED.value,
+        "ended_at": now_ms,
+    }
+
+
+def _claimed(row: DueRow, lease_token: str) -> ClaimedCallback:
     return ClaimedCallback(
-        account_id=row["account_id"],
-        callback_id=row["callback_id"],
-        transfer_id=row["transfer_id"],
-        app_id=row["app_id"],
-        url=row["url"],
-        lane=row["lane"],
-        body=row["body"].encode(),
-        number=row["attempts"] + 1,
-        is_retry=row["is_retry"],
-        claim=row["claims"] + 1,
-        expires_at=row["expires_at"],
+        account_id=row.account_id,
+        callback_id=row.callback_id,
+        transfer_id=row.transfer_id,
+        app_id=row.app_id,
+        url=row.url,
+        lane=row.lane,
+        body=row.body.encode(),
+        number=row.attempts + 1,
+        is_retry=bool(row.is_retry),
+        claim=row.claims + 1,
+        expires_at=row.expires_at,
         lease_token=lease_token,
     )
 
@@ -223,7 +224,7 @@ def _attempt_row(result: AttemptResult) -> Row:
 
 
 def _key_of(claimed: ClaimedCallback) -> dict[str, Any]:
-    return {"this_account": claimed.account_id, "this_callback": claimed.callback_id}
+    return _this(claimed.account_id, claimed.callback_id)
 
 
 def _deliver(connection: Connection, delivered: Sequence[AttemptResult], now_ms: int) -> None:
@@ -233,10 +234,12 @@ def _deliver(connection: Connection, delivered: Sequence[AttemptResult], now_ms:
             "ids": [result.claimed.callback_id for result in delivered],
             "statuses": [result.attempt.status for result in delivered],
         }
-        connection.execute(_MARK_ALL_DELIVERED, columns | {"now": now_ms})
+        connection.execute(_POSTGRES_DELIVERED, columns | {"now": now_ms})
         return
-    rows = [_key_of(result.claimed) | {"status": result.attempt.status, "now": now_ms} for result in delivered]
-    connection.execute(_mark_delivered, rows)
+    rows = [
+        (result.attempt.status, now_ms, result.claimed.account_id, result.claimed.callback_id) for result in delivered
+    ]
+    connection.exec_driver_sql(_SQLITE_DELIVERED, rows)
 
 
 def _failed_row(result: AttemptResult, now_ms: int) -> Row:

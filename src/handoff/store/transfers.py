@@ -64,7 +64,7 @@ class SqlTransferTransaction:
 
     def sessions(self, wanted: Collection[SessionKey]) -> Mapping[SessionKey, Session]:
         """The sessions that exist, locked."""
-        return self._facts(tables.sessions, wanted, _session, lock=True)
+        return self._facts(tables.sessions, wanted, session_of, lock=True)
 
     def agents(self, wanted: Collection[AgentKey]) -> Mapping[AgentKey, Agent]:
         """The agents that exist, locked."""
@@ -113,7 +113,8 @@ def _key(row: RowMapping, names: Sequence[str]) -> Key:
     return tuple(row[name] for name in names)
 
 
-def _session(row: RowMapping) -> Session:
+def session_of(row: RowMapping) -> Session:
+    """The session in a row of `sessions`."""
     return Session(
         account_id=row["account_id"],
         session_id=row["session_id"],

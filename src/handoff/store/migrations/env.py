@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `handoff.store.schema` hands over."""
+"""Alembic's entry: runs the migrations on the connection that `handoff.store.upgrade` hands over."""
 
 from alembic import context
 
