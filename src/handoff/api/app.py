@@ -58,6 +58,8 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
+        # Logs and metrics are our own, and FastAPI's would tell what ours keep to themselves.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
     )
     app.add_middleware(RequestLog)
