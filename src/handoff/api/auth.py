@@ -10,7 +10,6 @@ from typing import Final
 
 import jwt
 from cachetools import TLRUCache
-from starlette.datastructures import Headers
 
 from handoff.api.keys import jws, verifies
 from handoff.api.problems import Refuse
@@ -58,7 +57,7 @@ class Authenticator:
             _KEPT_TOKENS, ttu=lambda _token, verified, _now: verified.trusted_until_s, timer=self._now_s
         )
 
-    async def authenticate(self, headers: Headers) -> App:
+    async def authenticate(self, headers: Mapping[str, str]) -> App:
         """The app that the request's token speaks for. Raises Refuse (401) and StoreError."""
         token = token_in(headers)
         known = self._verified.get(token)
@@ -88,7 +87,7 @@ class Authenticator:
         return self._clock.now_ms() / 1_000
 
 
-def token_in(headers: Headers) -> str:
+def token_in(headers: Mapping[str, str]) -> str:
     """The token of a request. Raises Refuse where there is none."""
     token = headers.get("auth")
     if token is None:
