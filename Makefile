@@ -38,9 +38,10 @@ proof: setup ## Run the proofs in their long form, with figures (PART=crash or i
 	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash and PART=isolation"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
-BENCH := deliveries claims imports
+# Those of minutes are run by name only: growth, soak.
+BENCH := assign sustained pair deliveries claims imports start limits
 
-bench: setup ## Measure deliveries, claims and imports, and print tables (PART=imports: that one; ARGS: its options)
+bench: setup ## Measure, and print tables (PART=growth, soak or any other: that one; ARGS: its options)
 	@for part in $(or $(PART),$(BENCH)); do \
 		PYTHONPATH=tests $(BIN)/python -m bench.$$part $(ARGS) && echo || exit; \
 	done

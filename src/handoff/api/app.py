@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from handoff.api import agents, callbacks, conversations, events, health, queues, sessions, transfers
+from handoff.api.assign import AssignDoor
 from handoff.api.problems import PROBLEM_JSON, answer_http_exception, answer_unexpected
 from handoff.api.request_log import RequestLog
 from handoff.api.responses import BASE_PATH, problem_schema
@@ -60,10 +61,14 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         redirect_slashes=False,
         strict_content_type=False,
         generate_unique_id_function=_operation_id,
+        # Logs and metrics are our own, and FastAPI's would tell what ours keep to themselves.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
     )
+    assigning = assign_router()
+    app.add_middleware(AssignDoor, router=assigning)
     app.add_middleware(RequestLog)
-    app.include_router(assign_router())
+    app.include_router(assigning)
     app.include_router(conversations.router)
     app.include_router(sessions.router)
     app.include_router(sessions.history_router)

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 import jwt
 from cachetools import TLRUCache
-from starlette.datastructures import Headers
 
 from handoff.api.keys import jws, verifies
 from handoff.api.problems import Refuse
@@ -80,7 +79,7 @@ class Authenticator:
             _KEPT_TOKENS, ttu=lambda _token, known, _now: known.trusted_until_s, timer=self._now_s
         )
 
-    async def authenticate(self, headers: Headers) -> Verified:
+    async def authenticate(self, headers: Mapping[str, str]) -> Verified:
         """Whom the request's token speaks for. Raises Refuse (401) and StoreError."""
         token = token_in(headers)
         known = self._verified.get(token)
@@ -119,7 +118,7 @@ class Authenticator:
         return self._clock.now_ms() / 1_000
 
 
-def token_in(headers: Headers) -> str:
+def token_in(headers: Mapping[str, str]) -> str:
     """The token of a request. Raises Refuse where there is none."""
     token = headers.get("auth")
     if token is None:

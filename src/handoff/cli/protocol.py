@@ -41,6 +41,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Take what came, and count it as long as it completes no head."""
         super().data_received(data)
         if self._is_in_head:
+            if self._deadline is None:  # most heads come in one piece, and need no clock
+                self._arm()
             self._head_bytes += len(data)
             if self._head_bytes > self.longest_head and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
@@ -50,8 +52,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """A head begins."""
         self._is_in_head = True
         self._head_bytes = 0
-        if self._deadline is None:
-            self._arm()
         super().on_message_begin()
 
     def on_headers_complete(self) -> Any:  # noqa: ANN401 (as in uvicorn)

@@ -140,8 +140,13 @@ def _transfer(
 ) -> Transferred:
     before = situation.session
     assert before is not None  # noqa: S101 (an unknown session was refused above)
-    after = replace(
-        before,
+    # In full, since it is done for every call: `dataclasses.replace` takes three times as long.
+    after = Session(
+        account_id=before.account_id,
+        session_id=before.session_id,
+        conversation_id=before.conversation_id,
+        stream_id=before.stream_id,
+        org_id=before.org_id,
         state=SessionState(choice.target.kind.value),
         holder_id=choice.target.id,
         version=before.version + 1,
@@ -171,9 +176,9 @@ def _transfer(
 def _shifted_load(freed: Agent | None, taken: Agent | Queue | None) -> tuple[Agent, ...]:
     changed: list[Agent] = []
     if freed is not None:
-        changed.append(replace(freed, active_sessions=freed.active_sessions - 1))
+        changed.append(freed.with_load(freed.active_sessions - 1))
     if isinstance(taken, Agent):
-        changed.append(replace(taken, active_sessions=taken.active_sessions + 1))
+        changed.append(taken.with_load(taken.active_sessions + 1))
     return tuple(changed)
 
 

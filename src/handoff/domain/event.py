@@ -4,11 +4,11 @@ A body is a JSON object in the API's spelling. It is serialised in the transacti
 changes. Refused calls change nothing and are no events.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from handoff.domain.encoding import as_json
 from handoff.domain.model import Session, SessionState, Transfer
 
 
@@ -82,7 +82,7 @@ def agent_changed(
         stream_id=None,
         agent_id=agent_id,
         previous_agent_id=None,
-        body=_json({"agentId": agent_id, "orgId": org_id, **members}),
+        body=as_json({"agentId": agent_id, "orgId": org_id, **members}),
     )
 
 
@@ -116,9 +116,5 @@ def _session_event(
         stream_id=session.stream_id,
         agent_id=session.holder_id if session.state is SessionState.AGENT else None,
         previous_agent_id=previous_agent_id,
-        body=_json(body),
+        body=as_json(body),
     )
-
-
-def _json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

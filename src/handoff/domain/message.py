@@ -4,10 +4,10 @@ The shape of the answer is the vendor's documented one; the problem is RFC 9457 
 vendor family's `errors` envelope as extensions.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+from handoff.domain.encoding import as_json
 from handoff.domain.model import PassedOver, SessionState, Target, TargetKind, Transfer
 from handoff.domain.refusals import Refusal
 
@@ -17,7 +17,7 @@ _HOLDER_FIELD = {SessionState.AGENT: "agentId", SessionState.QUEUE: "queueId"}
 
 def answer(session_id: str, target: Target, completed_at: int) -> bytes:
     """The body of a 200: exactly the four documented keys. `completed_at` is epoch milliseconds."""
-    return _json(
+    return as_json(
         {
             "sessionId": session_id,
             _TARGET_FIELD[target.kind]: target.id,
@@ -29,7 +29,7 @@ def answer(session_id: str, target: Target, completed_at: int) -> bytes:
 
 def problem(refusal: Refusal, detail: str, members: Mapping[str, object] | None = None) -> bytes:
     """The body of a refusal (RFC 9457). `members` are further extension members of this occurrence."""
-    return _json(problem_object(refusal, detail, members))
+    return as_json(problem_object(refusal, detail, members))
 
 
 def problem_object(refusal: Refusal, detail: str, members: Mapping[str, object] | None = None) -> dict[str, object]:
@@ -47,7 +47,7 @@ def problem_object(refusal: Refusal, detail: str, members: Mapping[str, object] 
 
 def plain_problem(status: int, detail: str) -> bytes:
     """The body of an HTTP error that is no refusal of ours, such as an unknown path."""
-    return _json(
+    return as_json(
         {
             "type": "about:blank",
             "title": HTTPStatus(status).phrase,
@@ -78,7 +78,7 @@ def success_callback(transfer: Transfer) -> bytes:
         message["previousAgentId"] = transfer.previous_agent_id
     if transfer.passed_over:
         message["passedOver"] = passed_over(transfer.passed_over)
-    return _json(message)
+    return as_json(message)
 
 
 def failure_callback(transfer: Transfer, reason: str) -> bytes:
@@ -94,7 +94,7 @@ def failure_callback(transfer: Transfer, reason: str) -> bytes:
     }
     if transfer.passed_over:
         message["passedOver"] = passed_over(transfer.passed_over)
-    return _json(message)
+    return as_json(message)
 
 
 def passed_over(targets: Sequence[PassedOver]) -> list[dict[str, object]]:
@@ -105,8 +105,4 @@ def passed_over(targets: Sequence[PassedOver]) -> list[dict[str, object]]:
 def moved(session_id: str, kind: TargetKind, completed_at: int) -> bytes:
     """What is recorded as the answer of a release (`kind` BOT) or a close (CLOSED)."""
     status = "released" if kind is TargetKind.BOT else "closed"
-    return _json({"sessionId": session_id, "status": status, "requestCompletedAt": completed_at})
-
-
-def _json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return as_json({"sessionId": session_id, "status": status, "requestCompletedAt": completed_at})

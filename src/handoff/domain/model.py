@@ -172,6 +172,19 @@ class Agent:
     max_sessions: int
     active_sessions: int
 
+    def with_load(self, active_sessions: int) -> "Agent":
+        """The agent holding so many sessions."""
+        # In full, since it is done for every call: `dataclasses.replace` takes three times as long.
+        return Agent(
+            account_id=self.account_id,
+            agent_id=self.agent_id,
+            org_id=self.org_id,
+            status=self.status,
+            status_expires_at=self.status_expires_at,
+            max_sessions=self.max_sessions,
+            active_sessions=active_sessions,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:

@@ -1,8 +1,8 @@
 """The dialect seam: how one statement reads or writes many rows.
 
-SQLite takes the keys of a read as one JSON text and writes with the driver's executemany, which costs it nothing since
-it runs in this process; SQLAlchemy's own would cost more than the write. PostgreSQL takes arrays, one per column, so
-that each read and each write is one round trip.
+Both take the keys of a read as one JSON text. SQLite writes with the driver's executemany, which costs it nothing since
+it runs in this process; SQLAlchemy's own would cost more than the write. PostgreSQL takes rows as one JSON text too, so
+that each write is one round trip; as arrays, one per column, they would cost the driver four times as much.
 """
 
 import json
@@ -12,11 +12,10 @@ from functools import cache
 from typing import Any, Final, Protocol
 
 from sqlalchemy import (
-    ARRAY,
+    JSON,
     Column,
+    ColumnElement,
     Connection,
-    Executable,
-    FromClause,
     Insert,
     Select,
     Table,
@@ -24,18 +23,28 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    cast,
     func,
+    literal_column,
     select,
     update,
 )
-from sqlalchemy import column as column_
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine import RowMapping
 
 Row = Mapping[str, Any]
 Key = tuple[str, ...]
 
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+_ROWS: Final = "rows"
+_GIVEN: Final = func.jsonb_array_elements(cast(bindparam(_ROWS, type_=Text), postgresql.JSONB)).table_valued(
+    "value", name="given"
+)
+_ROW: Final = _GIVEN.c.value
 _SQLITE: Final = sqlite.dialect(paramstyle="qmark")
+_POSTGRES: Final = psycopg.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotation there
 # Before the name of a parameter that finds the row, so that it is not taken for a new value.
 _KEY: Final = "key_"
 
@@ -80,23 +89,23 @@ class PostgresBatch:
 
     def read(self, connection: Connection, table: Table, keys: Collection[Key], *, lock: bool) -> Sequence[RowMapping]:
         """See Batch."""
-        columns = zip(*sorted(keys), strict=True)
-        params = {f"key{place}": list(values) for place, values in enumerate(columns)}
-        return connection.execute(_postgres_read(table, lock=lock), params).mappings().all()
+        statement = _postgres_read(table, lock=lock)
+        return connection.execute(statement, {_ROWS: _encode(sorted(keys))}).mappings().all()
 
     def append(self, connection: Connection, table: Table, rows: Sequence[Row], *, once: bool = False) -> None:
         """See Batch."""
         names = tuple(rows[0])
-        connection.execute(_postgres_append(table, names, once=once), _by_column(names, rows))
+        connection.exec_driver_sql(_postgres_append(table, names, once=once), _as_json(names, rows))
 
     def change(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         """See Batch."""
         names = tuple(rows[0])
-        connection.execute(_postgres_change(table, names), _by_column(names, rows))
+        connection.exec_driver_sql(_postgres_change(table, names), _as_json(names, rows))
 
 
-def _by_column(names: Sequence[str], rows: Sequence[Row]) -> dict[str, list[Any]]:
-    return {f"all_{name}": [row[name] for row in rows] for name in names}
+def _as_json(names: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+    """The values of the rows as one JSON text: an array for each row, in the order of the names."""
+    return {_ROWS: _encode([[row[name] for name in names] for row in rows])}
 
 
 def _key_columns(table: Table) -> list[Column[Any]]:
@@ -153,34 +162,39 @@ def _sqlite_change(table: Table, names: tuple[str, ...]) -> _Written:
 
 @cache
 def _postgres_read(table: Table, *, lock: bool) -> Select[Any]:
-    places = range(len(_key_columns(table)))
-    arrays = [bindparam(f"key{place}", type_=ARRAY(Text)) for place in places]
-    keys = func.unnest(*arrays).table_valued(*(column_(f"key{place}", Text) for place in places)).render_derived("k")
-    wanted = [key == keys.c[f"key{place}"] for place, key in enumerate(_key_columns(table))]
-    statement = select(table).join_from(keys, table, and_(*wanted)).order_by(*_key_columns(table))
+    keys = _key_columns(table)
+    given = _given([key.name for key in keys], table)
+    statement = select(table).join_from(_GIVEN, table, and_(*(key == given[key.name] for key in keys))).order_by(*keys)
     return statement.with_for_update(of=table, key_share=True) if lock else statement
 
 
 @cache
-def _postgres_append(table: Table, names: tuple[str, ...], *, once: bool) -> Executable:
-    source = _unnested(table, names)
-    statement = postgresql.insert(table).from_select(names, select(*(source.c[name] for name in names)))
-    return statement.on_conflict_do_nothing() if once else statement
+def _postgres_append(table: Table, names: tuple[str, ...], *, once: bool) -> str:
+    given = _given(names, table)
+    statement = postgresql.insert(table).from_select(names, select(*given.values()).select_from(_GIVEN))
+    return str((statement.on_conflict_do_nothing() if once else statement).compile(dialect=_POSTGRES))
 
 
 @cache
-def _postgres_change(table: Table, names: tuple[str, ...]) -> Executable:
-    source = _unnested(table, names)
+def _postgres_change(table: Table, names: tuple[str, ...]) -> str:
+    given = _given(names, table)
     keys = _key_columns(table)
     key_names = {key.name for key in keys}
-    return (
+    statement = (
         update(table)
-        .where(*(key == source.c[key.name] for key in keys))
-        .values({name: source.c[name] for name in names if name not in key_names})
+        .where(*(key == given[key.name] for key in keys))
+        .values({name: value for name, value in given.items() if name not in key_names})
     )
+    return str(statement.compile(dialect=_POSTGRES))
 
 
-def _unnested(table: Table, names: Sequence[str]) -> FromClause:
-    arrays = [bindparam(f"all_{name}", type_=ARRAY(table.c[name].type)) for name in names]
-    columns = [column_(name, table.c[name].type) for name in names]
-    return func.unnest(*arrays).table_valued(*columns).render_derived("k")
+def _given(names: Sequence[str], table: Table) -> dict[str, ColumnElement[Any]]:
+    """The values of a row that came as JSON, by name, each of its column's type."""
+    return {name: _from_json(place, table.c[name]) for place, name in enumerate(names)}
+
+
+def _from_json(place: int, column: Column[Any]) -> ColumnElement[Any]:
+    if isinstance(column.type, JSON):
+        return cast(_ROW.op("->")(literal_column(str(place))), column.type)
+    text: ColumnElement[Any] = _ROW.op("->>", return_type=Text())(literal_column(str(place)))
+    return text if isinstance(column.type, Text) else cast(text, column.type)
