@@ -17,7 +17,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Insert,
-    Select,
     Table,
     Text,
     Update,
@@ -31,10 +30,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
-from sqlalchemy.engine import RowMapping
 
 Row = Mapping[str, Any]
 Key = tuple[str, ...]
+# Of one table, and of types that need nothing done to their values.
+Columns = tuple[Column[Any], ...]
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
@@ -52,8 +52,10 @@ _KEY: Final = "key_"
 class Batch(Protocol):
     """Reads and writes many rows by primary key, in one statement each."""
 
-    def read(self, connection: Connection, table: Table, keys: Collection[Key], *, lock: bool) -> Sequence[RowMapping]:
-        """The rows that exist, in key order; locked in that order where `lock` and the database has row locks."""
+    def read(
+        self, connection: Connection, columns: Columns, keys: Collection[Key], *, lock: bool
+    ) -> Sequence[Sequence[Any]]:
+        """These columns of the rows that exist, in key order; locked in that order where `lock` and rows can be."""
         ...
 
     def append(self, connection: Connection, table: Table, rows: Sequence[Row], *, once: bool = False) -> None:
@@ -68,10 +70,12 @@ class Batch(Protocol):
 class SqliteBatch:
     """The seam for SQLite."""
 
-    def read(self, connection: Connection, table: Table, keys: Collection[Key], *, lock: bool) -> Sequence[RowMapping]:
+    def read(
+        self, connection: Connection, columns: Columns, keys: Collection[Key], *, lock: bool
+    ) -> Sequence[Sequence[Any]]:
         """See Batch. `lock` needs nothing: the transaction began with the write lock."""
         del lock
-        return connection.execute(_sqlite_read(table), {"keys": json.dumps(sorted(keys))}).mappings().all()
+        return connection.exec_driver_sql(_sqlite_read(columns), (_encode(sorted(keys)),)).all()
 
     def append(self, connection: Connection, table: Table, rows: Sequence[Row], *, once: bool = False) -> None:
         """See Batch."""
@@ -87,10 +91,12 @@ class SqliteBatch:
 class PostgresBatch:
     """The seam for PostgreSQL."""
 
-    def read(self, connection: Connection, table: Table, keys: Collection[Key], *, lock: bool) -> Sequence[RowMapping]:
+    def read(
+        self, connection: Connection, columns: Columns, keys: Collection[Key], *, lock: bool
+    ) -> Sequence[Sequence[Any]]:
         """See Batch."""
-        statement = _postgres_read(table, lock=lock)
-        return connection.execute(statement, {_ROWS: _encode(sorted(keys))}).mappings().all()
+        statement = _postgres_read(columns, lock=lock)
+        return connection.exec_driver_sql(statement, {_ROWS: _encode(sorted(keys))}).all()
 
     def append(self, connection: Connection, table: Table, rows: Sequence[Row], *, once: bool = False) -> None:
         """See Batch."""
@@ -113,10 +119,12 @@ def _key_columns(table: Table) -> list[Column[Any]]:
 
 
 @cache
-def _sqlite_read(table: Table) -> Select[Any]:
-    keys = func.json_each(bindparam("keys", type_=Text)).table_valued("value").alias("k")
-    wanted = [key == func.json_extract(keys.c.value, f"$[{place}]") for place, key in enumerate(_key_columns(table))]
-    return select(table).join_from(keys, table, and_(*wanted)).order_by(*_key_columns(table))
+def _sqlite_read(columns: Columns) -> str:
+    keys = _key_columns(columns[0].table)
+    given = func.json_each(bindparam(_ROWS, type_=Text)).table_valued("value").alias("given")
+    paths: list[ColumnElement[str]] = [literal_column(f"'$[{place}]'") for place in range(len(keys))]
+    wanted = [key == func.json_extract(given.c.value, path) for key, path in zip(keys, paths, strict=True)]
+    return str(select(*columns).join_from(given, keys[0].table, and_(*wanted)).order_by(*keys).compile(dialect=_SQLITE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +169,13 @@ def _sqlite_change(table: Table, names: tuple[str, ...]) -> _Written:
 
 
 @cache
-def _postgres_read(table: Table, *, lock: bool) -> Select[Any]:
+def _postgres_read(columns: Columns, *, lock: bool) -> str:
+    table = columns[0].table
     keys = _key_columns(table)
     given = _given([key.name for key in keys], table)
-    statement = select(table).join_from(_GIVEN, table, and_(*(key == given[key.name] for key in keys))).order_by(*keys)
-    return statement.with_for_update(of=table, key_share=True) if lock else statement
+    wanted = [key == given[key.name] for key in keys]
+    statement = select(*columns).join_from(_GIVEN, table, and_(*wanted)).order_by(*keys)
+    return str((statement.with_for_update(of=table, key_share=True) if lock else statement).compile(dialect=_POSTGRES))
 
 
 @cache
