@@ -19,6 +19,7 @@ from handoff.dispatching import address_rules, dispatching, threads
 from handoff.domain.address_policy import refuse_url
 from handoff.domain.rules import Reassign
 from handoff.feeding import Tellers, feeding, telling
+from handoff.limiting import checking_tokens, limiting, require_rate_store
 from handoff.metering import metering
 from handoff.migrating import prepare_store
 from handoff.service.committer import Committer
@@ -28,7 +29,9 @@ from handoff.service.following import Feed
 from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved, Request, Settled
 from handoff.service.ports import TransferStore
+from handoff.service.rates import Budgets
 from handoff.service.transfer import Transfers
+from handoff.service.used_tokens import UsedTokens
 from handoff.service.worker import Worker
 from handoff.settings import Settings
 from handoff.signing import signing_secrets
@@ -64,6 +67,7 @@ def create_app(
     """
     chosen = settings or Settings.load()
     signing_secrets(chosen)
+    require_rate_store(chosen)
     return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store, metrics_port))
 
 
@@ -94,6 +98,8 @@ async def _running(
             dispatcher=dispatcher,
             feed=feed,
             tell=tell,
+            budgets=await stack.enter_async_context(limiting(settings, meter)),
+            used_tokens=await stack.enter_async_context(checking_tokens(settings, writer, meter)),
             reader=Worker(reader),
             writer=Worker(writer if is_sqlite(settings.database_url) else reader),
             meter=meter,
@@ -110,6 +116,8 @@ class _Parts:
     dispatcher: Dispatcher | None
     feed: Feed
     tell: Tellers
+    budgets: Budgets | None
+    used_tokens: UsedTokens
     reader: Worker
     writer: Worker
     meter: Meter
@@ -167,6 +175,8 @@ def _services(parts: _Parts, stack: AsyncExitStack) -> Services:
         conversations=conversations,
         history=history,
         feed=parts.feed,
+        budgets=parts.budgets,
+        used_tokens=parts.used_tokens,
         reader=parts.reader,
         writer=parts.writer,
         ids=SystemIds(),

@@ -13,6 +13,8 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from handoff.domain.rate import Rate, parse_rate
+
 PREFIX = "HANDOFF_"
 
 # What Fernet takes: the base64 of 32 bytes, in the alphabet for URLs.
@@ -70,6 +72,16 @@ class Settings(BaseSettings):
     )
     grace_seconds: float = Field(
         default=20, ge=0, le=3_600, description="Seconds that a stop waits for requests and callbacks under way."
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        description="Calls that an account may make, as `60/minute` (or second, hour, day): so many transfers, and as "
+        "many other calls; unset: any number.",
+    )
+    rate_limit_store: SecretStr | None = Field(
+        default=None,
+        description="Redis that counts the calls of several processes together: a URL with `redis://`, `rediss://` or "
+        "`unix://`; unset: each process counts its own.",
     )
     token_cache_seconds: float = Field(
         default=5,
@@ -156,6 +168,20 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_rate(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_rate(value)
+        return value
+
+    @field_validator("rate_limit_store")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            return value
+        raise ValueError("use redis://host:port/number, rediss:// for TLS, or unix:///path/to/socket")
+
     @field_validator("secret_keys")
     @classmethod
     def _are_secret_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -207,6 +233,11 @@ class Settings(BaseSettings):
                 f"HANDOFF_CALLBACK_LEASE_SECONDS must be at least {2 * self.callback_timeout_seconds + 10:g}, twice "
                 "HANDOFF_CALLBACK_TIMEOUT_SECONDS and 10 more, or callbacks under way would be taken over"
             )
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often an account may call; None: any number of times."""
+        return None if self.rate_limit is None else parse_rate(self.rate_limit)
 
     @property
     def allows_plain_http(self) -> bool:

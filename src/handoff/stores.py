@@ -35,6 +35,7 @@ from handoff.store.schema import require_revision
 from handoff.store.sealing import Seals
 from handoff.store.streams import SqlStreams
 from handoff.store.transfers import SqlTransferStore
+from handoff.store.used_tokens import SqlUsedTokens
 from handoff.system import SystemClock, SystemIds, fresh_secret
 
 _DAY_MS: Final = 86_400_000
@@ -68,8 +69,11 @@ def open_directory(settings: Settings) -> SqlDirectory:
 
 
 def open_directory_writer(settings: Settings) -> SqlDirectoryWriter:
-    """Where a directory file is brought in."""
-    return SqlDirectoryWriter(open_store(settings), open_seals(settings), fresh_secret)
+    """Where a directory file is brought in.
+
+    Its statements are planned anew each time: what was good for a table that is empty is very bad for a large one.
+    """
+    return SqlDirectoryWriter(open_writer(settings.database_url, prepare=False), open_seals(settings), fresh_secret)
 
 
 def open_export(settings: Settings, *, with_secrets: bool) -> SqlExport:
@@ -128,9 +132,14 @@ def open_conversations(settings: Settings) -> tuple[Conversations, History]:
     return Conversations(store=SqlConversations(reader)), History(store=SqlHistory(reader))
 
 
+def open_used_tokens(settings: Settings) -> SqlUsedTokens:
+    """The store of used tokens: a use is on disk before its call is served."""
+    return SqlUsedTokens(open_store(settings))
+
+
 @contextmanager
 def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over and of old events, as the settings say."""
+    """The purge of callbacks that are over, of old events and of ended tokens, as the settings say."""
     store = SqlRetention(open_store(settings))
     yield Retention(
         store=store,

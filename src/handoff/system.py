@@ -36,7 +36,7 @@ class SystemChance:
 
     def share(self) -> float:
         """A number in [0, 1)."""
-        return random.random()  # noqa: S311 (jitter)
+        return random.random()  # nosec B311 # noqa: S311 (jitter)
 
 
 def fresh_secret_bytes(size: int) -> bytes:

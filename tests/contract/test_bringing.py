@@ -13,12 +13,14 @@ from handoff.domain.credentials import fingerprint
 from handoff.migrating import migrate_store
 from handoff.service.directory_file import Entry
 from handoff.service.importing import ImportReport
+from handoff.service.ports import Unwritable
 from handoff.store.tables import agent_skills, agents, queue_agents, queues, sessions
-from handoff.stores import open_apps, open_store
+from handoff.stores import open_apps, open_directory_writer, open_store
 from rigs import sample
 from rigs.keys import public_key
 
 Entries = Mapping[str, list[dict[str, Any]]]
+FAR_AWAY = 4_000_000_000_000
 PROFILE = {"roleId": "r-1", "nested": {"none": None, "list": [1, 2.5, "größer"]}}
 QUEUES = sample.directory()["queues"]
 
@@ -136,12 +138,12 @@ def test_a_closed_session_stays_closed(store: Store) -> None:
 
 
 def test_a_new_agent_is_offline_unless_its_entry_says_more(store: Store) -> None:
-    store.bring({"agents": [sample.agent(onlineStatusType=None), sample.agent("a-2", statusExpiresAt=9)]})
+    store.bring({"agents": [sample.agent(onlineStatusType=None), sample.agent("a-2", statusExpiresAt=FAR_AWAY)]})
     by_id = {row["agent_id"]: row for row in store.rows(agents)}
     plain, other = by_id[sample.AGENT], by_id["a-2"]
 
     assert (plain["status"], plain["profile"], plain["last_online_at"]) == ("OFFLINE", {}, None)
-    assert (other["status"], other["status_expires_at"]) == ("AVAILABLE", 9)
+    assert (other["status"], other["status_expires_at"]) == ("AVAILABLE", FAR_AWAY)
     assert other["last_online_at"] == other["created_at"] == other["updated_at"]
 
 
@@ -165,15 +167,26 @@ def test_a_renewed_agent_keeps_its_load_its_status_and_what_is_left_out(store: S
 
 def test_a_status_that_is_given_lasts_as_long_as_it_says(store: Store) -> None:
     store.bring({"agents": [sample.agent(onlineStatusType="OFFLINE")]})
-    store.bring({"agents": [sample.agent(statusExpiresAt=9)]})
+    store.bring({"agents": [sample.agent(statusExpiresAt=FAR_AWAY)]})
     online = store.row(agents)
     store.bring({"agents": [sample.agent()]})
     for_ever = store.row(agents)
 
-    assert (online["status"], online["status_expires_at"]) == ("AVAILABLE", 9)
-    assert online["last_online_at"] is not None
+    assert (online["status"], online["status_expires_at"]) == ("AVAILABLE", FAR_AWAY)
+    assert online["last_online_at"] == online["updated_at"]
     assert (for_ever["status"], for_ever["status_expires_at"]) == ("AVAILABLE", None)
     assert for_ever["last_online_at"] == online["last_online_at"]
+
+
+def test_who_comes_online_again_after_a_status_has_lapsed_comes_online_now(store: Store) -> None:
+    store.bring({"agents": [sample.agent(statusExpiresAt=FAR_AWAY)]})
+    store.change(agents, status_expires_at=9, last_online_at=5)
+    store.bring({"agents": [sample.agent(statusExpiresAt=8)]})
+    lapsed = store.row(agents)
+    store.bring({"agents": [sample.agent()]})
+
+    assert lapsed["last_online_at"] == 5
+    assert store.row(agents)["last_online_at"] == store.row(agents)["updated_at"]
 
 
 def test_the_queues_and_skills_of_an_entry_take_the_place_of_those_there_were(store: Store) -> None:
@@ -272,6 +285,27 @@ def test_a_row_that_stands_twice_in_a_file_is_renewed_by_its_second(store: Store
     ]
 
 
+def test_while_many_rows_come_in_postgres_learns_how_they_are_spread(postgres_url: str) -> None:
+    """Or it plans as for tables that are empty, and a thousand agents take seconds once there are ten thousand."""
+    listed: dict[str, Any] = {"skills": ["s-1", "s-2"], "queues": [{"id": sample.QUEUE}]}
+    many = [sample.agent(f"a-{number}", **listed) for number in range(1_500)]
+    with closing(Store(Settings(database_url=postgres_url))) as store:
+        store.bring({"queues": QUEUES, "agents": many})
+        engine = open_store(store.settings)
+        with engine.begin() as connection:
+            seen = connection.exec_driver_sql("SELECT tablename FROM pg_stats WHERE attname = 'account_id'")
+            looked_at = set(seen.scalars())
+        engine.dispose()
+
+    assert looked_at == {"agents", "queue_agents", "agent_skills"}
+
+
+def test_a_value_that_postgres_cannot_take_is_the_rows_own_fault(postgres_url: str) -> None:
+    names = ("account_id", "stream_id", "org_id", "name")
+    with closing(open_directory_writer(Settings(database_url=postgres_url))) as writer, pytest.raises(Unwritable):
+        writer.upsert("streams", [dict.fromkeys(names, "\0")])
+
+
 def secrets(store: Store, app_id: str = sample.APP) -> list[str]:
     opened = open_apps(store.settings)
     with closing(opened.store):
@@ -324,8 +358,11 @@ def test_secrets_that_are_kept_must_do_for_the_algorithms(store: Store) -> None:
         ("sessions", sample.session(startTime=1 << 63), "startTime: "),
         ("sessions", sample.session(conversationId=""), "conversationId: "),
         ("sessions", sample.session(source="\ud800"), "source: "),
-        ("sessions", sample.session(profile={"x": float("nan")}), "profile: NaN and Infinity are no JSON."),
-        ("apps", sample.app(requireJti=True), "requireJti: "),
+        ("sessions", sample.session(profile={"x": float("nan")}), "profile: numbers must be finite."),
+        ("sessions", sample.session(language="en us"), "language: "),
+        ("queues", {**QUEUES[0], "profile": {"x": ["\0"]}}, "profile: text must be Unicode without U+0000"),
+        ("agents", sample.agent(firstName="\0"), "firstName: text must be Unicode without U+0000"),
+        ("apps", sample.app(requireJti="often"), "requireJti: "),
         ("bots", {}, "no such section; there are apps, streams, queues, agents, sessions"),
     ],
 )

@@ -1,6 +1,7 @@
 """`handoff apps …` and `handoff streams …`, as an operator uses them."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,7 @@ def test_what_is_changed_takes_the_place_of_what_there_was_and_the_rest_stays(ur
     before = shown(url)
     ran(
         *("apps", "change", sample.APP, "--scope", "Routing", "--scope", "Configuration", "--stream", "*"),
-        *("--name", "Renamed", "--require-exp"),
+        *("--name", "Renamed", "--require-exp", "--require-jti"),
         url=url,
     )
 
@@ -162,7 +163,28 @@ def test_what_is_changed_takes_the_place_of_what_there_was_and_the_rest_stays(ur
         "streams": "*",
         "name": "Renamed",
         "requireExp": True,
+        "requireJti": True,
     }
+    assert [
+        line.split() for line in ran("apps", "show", sample.APP, url=url).stdout.splitlines() if "require" in line
+    ] == [
+        ["require", "exp", "yes"],
+        ["require", "jti", "yes"],
+    ]
+
+
+def test_an_app_can_come_to_ask_for_tokens_of_a_single_use_and_ask_no_more(database_url: str) -> None:
+    app = made(database_url, "--require-jti")["appId"]
+    lines = ran("apps", "show", app, url=database_url).stdout.splitlines()
+    asking = shown(database_url, app)
+    ran("apps", "change", app, "--name", "Renamed", url=database_url)
+    renamed = shown(database_url, app)
+    ran("apps", "change", app, "--no-require-jti", url=database_url)
+
+    assert "require jti yes" in [" ".join(line.split()) for line in lines]
+    assert (asking["requireJti"], asking["requireExp"]) == (True, False)
+    assert renamed == asking | {"name": "Renamed"}
+    assert shown(database_url, app) == renamed | {"requireJti": False}
 
 
 def test_an_app_that_comes_to_need_a_secret_is_given_one(database_url: str, tmp_path: Path) -> None:
@@ -231,6 +253,7 @@ def test_a_secret_is_dropped_by_place_or_fingerprint(url: str, which: str) -> No
         (("drop", "cs-nobody", "1"), "there is no app cs-nobody"),
         (("add", "cs-nobody"), "there is no app cs-nobody"),
         (("add", sample.APP, "--secret-file", "-"), "has this secret already"),
+        (("add", sample.APP, "--secret-file", os.devnull), "each of secrets needs 32 bytes or more"),
     ],
 )
 def test_what_cannot_be_done_with_a_secret_is_told(url: str, arguments: tuple[str, ...], sentence: str) -> None:

@@ -86,7 +86,7 @@ def test_an_import_of_no_json_says_where_it_broke(sqlite_url: str) -> None:
         ({"secrets": ["short"]}, "each of secrets needs 32 bytes or more"),
         ({"algorithms": ["ES256"]}, "ES256 needs an entry in publicKeys"),
         ({"algorithms": ["none"]}, "algorithms"),
-        ({"requireJti": True}, "requireJti"),
+        ({"requireJti": "yes, please"}, "requireJti"),
         ({"secrets": ["-----BEGIN PUBLIC KEY----- " + "x" * 40]}, "publicKeys"),
         ({"streams": "all"}, "streams"),
         ({"colour": "red"}, "no such field"),

@@ -33,7 +33,7 @@ Directory = dict[str, list[dict[str, Any]]]
 
 WHOLE: Directory = {
     "apps": [
-        sample.app(streams="*", scopes=["Routing", "Configuration"], requireExp=True, enabled=False),
+        sample.app(streams="*", scopes=["Routing", "Configuration"], requireExp=True, requireJti=True, enabled=False),
         sample.app(appId="cs-2", secrets=["n" * 64, "o" * 64], algorithms=["HS512"]),
     ],
     "streams": [{"streamId": sample.STREAM, "orgId": sample.ORG, "accountId": sample.ACCOUNT, "name": "Größe"}],
@@ -165,8 +165,8 @@ def directories(draw: st.DrawFn) -> Directory:
     sessions = some(
         "botSessionId",
         streamId=ids,
-        source=st.none() | names.filter(bool),
-        language=st.none() | names.filter(bool),
+        source=st.none() | ids,
+        language=st.none() | ids,
         startTime=st.none() | st.integers(0, 2**53),
         profile=profiles,
     )
@@ -263,7 +263,7 @@ def test_closed_sessions_and_holders_stay_behind(url: str, start_service: StartS
         connection.execute(text("UPDATE sessions SET state = 'closed' WHERE session_id = 's-2'"))
     engine.dispose()
     ran("apps", "enable", sample.APP, url=url)
-    ran("apps", "change", sample.APP, "--no-require-exp", url=url)
+    ran("apps", "change", sample.APP, "--no-require-exp", "--no-require-jti", url=url)
     service = start_service(url, settings={"dispatcher": "off"})
     won = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body())
 

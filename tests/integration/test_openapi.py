@@ -89,7 +89,8 @@ def test_every_refusal_stands_under_its_status_with_an_example_and_nothing_else_
 def test_every_problem_is_declared_as_one_with_its_headers(document: dict[str, Any], operation: dict[str, Any]) -> None:
     responses = {status: response for status, response in operation["responses"].items() if status != "200"}
     headers = {status: set(response["headers"]) - {"X-Request-Id"} for status, response in responses.items()}
-    special = {"401": {"WWW-Authenticate"}, "503": {"Retry-After"}}
+    limited = {"Retry-After", "RateLimit", "RateLimit-Policy"}
+    special = {"401": {"WWW-Authenticate"}, "429": limited, "503": {"Retry-After"}}
     recorded = {"404": {"X-Transfer-Id"}, "409": {"X-Transfer-Id", "ETag"}, "410": {"X-Transfer-Id"}}
 
     schemas = [response["content"][PROBLEM]["schema"] for response in responses.values()]

@@ -1,5 +1,6 @@
 """The service in the test's own process, the store seen from beside it, and the whole shape of a refusal."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,11 +84,22 @@ def new_store(request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -
     return settings
 
 
+def routes(api: Api) -> list[tuple[str, str]]:
+    """Every call that needs a token, from the OpenAPI document: its method and its path, of the sample's stream."""
+    paths = api.client.get("/openapi.json").json()["paths"]
+    return [
+        (method.upper(), re.sub(r"{\w+}", "x", path.replace("{streamId}", sample.STREAM)))
+        for path, item in paths.items()
+        if "{streamId}" in path
+        for method in item
+    ]
+
+
 @contextmanager
-def serving(settings: Settings) -> Iterator[Api]:
-    """The whole service, from its start to its end."""
+def serving(settings: Settings, **parts: Any) -> Iterator[Api]:
+    """The whole service, from its start to its end; `parts` as for `create_app`."""
     store = open_reader(settings.database_url)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings, **parts)) as client:
         yield Api(settings, client, store)
     store.dispose()
 
@@ -113,7 +125,7 @@ def to_queue(queue_id: str, **changes: Any) -> dict[str, Any]:
 def refusal(response: Response, *, is_recorded: bool | None = None) -> tuple[int, str]:
     """Status and code of a refusal, whose whole shape is looked at on the way.
 
-    Where it is not said whether it is recorded, it is as assignments have it.
+    Where it is not said whether it is recorded, those of assignments are that can be, and no others.
     """
     assert response.headers["content-type"] == "application/problem+json", response.text
     problem = response.json()
@@ -125,5 +137,7 @@ def refusal(response: Response, *, is_recorded: bool | None = None) -> tuple[int
     assert problem["detail"]
     assert problem.keys() - _HOLDER_MEMBERS == _MEMBERS
     assert response.headers["x-request-id"]
-    assert ("x-transfer-id" in response.headers) == (known.is_recorded if is_recorded is None else is_recorded)
+    if is_recorded is None:
+        is_recorded = known.is_recorded and response.request.url.path.endswith("/assign-conversation")
+    assert ("x-transfer-id" in response.headers) == is_recorded
     return response.status_code, known.code

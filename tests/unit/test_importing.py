@@ -7,7 +7,7 @@ from sqlalchemy import Engine, select
 
 from handoff.service.directory_file import DirectoryFileError, Entry
 from handoff.service.importing import FreshSecret, ImportReport, RowError, import_entries
-from handoff.service.ports import Unwritable
+from handoff.service.ports import Contended, Unwritable
 from handoff.store import tables
 from handoff.store.bringing import SqlDirectoryWriter
 from handoff.store.engine import open_writer
@@ -117,6 +117,33 @@ def test_a_refused_row_does_not_spoil_the_next_transaction() -> None:
     assert report.written == {"agents": 1_001}
 
 
+class ContendedWriter(RecordingWriter):
+    """Loses to other transactions so often, then writes."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def upsert(self, section: str, rows: Sequence[Row]) -> Sequence[FreshSecret]:
+        if self.losses:
+            self.losses -= 1
+            raise Contended
+        return super().upsert(section, rows)
+
+
+def test_a_transaction_that_others_win_against_is_begun_again() -> None:
+    writer = ContendedWriter(4)
+    report = brought(numbered(2), writer)
+
+    assert writer.transactions == [("agents", [1, 2])]
+    assert (report.written, report.errors) == ({"agents": 2}, [])
+
+
+def test_one_that_never_wins_ends_the_import() -> None:
+    with pytest.raises(Contended):
+        brought(numbered(2), ContendedWriter(5))
+
+
 def test_progress_is_told_whenever_a_transaction_makes_room_for_the_next() -> None:
     seen: list[dict[str, int]] = []
     import_entries(numbered(2_001), to_row, RecordingWriter(), lambda report: seen.append(dict(report.written)))
@@ -168,8 +195,8 @@ def agent_row(entry: Entry) -> Row:
         "max_sessions": entry.value,
         "profile": None,
         "at": 1,
-        "has_queues": False,
-        "has_skills": False,
+        "queues": None,
+        "skills": None,
     }
 
 

@@ -74,6 +74,7 @@ def test_a_secret_of_one_app_opens_nothing_in_the_row_of_another(account: str, a
         Fernet(NEW).encrypt(b'{"account": "acc-1", "app": "cs-2", "secret": "x"}').decode(),
         Fernet(NEW).encrypt(b'{"secret": "x"}').decode(),
     ],
+    ids=["empty", "no token", "of another app", "of no app"],
 )
 def test_a_token_that_is_broken_or_names_no_app_opens_nothing(token: str) -> None:
     with pytest.raises(Unopenable):

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
+from handoff.domain.rate import Rate
 from handoff.domain.rules import Reassign
 from handoff.settings import Settings, SettingsError, unknown_variables
 
@@ -106,6 +107,11 @@ def test_settings_are_frozen() -> None:
         ("patience_seconds", "0"),
         ("grace_seconds", "-1"),
         ("grace_seconds", "inf"),
+        ("rate_limit", "60"),
+        ("rate_limit", "0/minute"),
+        ("rate_limit", "60/fortnight"),
+        ("rate_limit_store", "localhost:6379"),
+        ("rate_limit_store", "memcached://localhost"),
         ("token_cache_seconds", "61"),
         ("token_leeway_seconds", "301"),
         ("callback_policy", "test"),
@@ -189,11 +195,18 @@ def test_a_file_of_certificates_is_looked_at(loaded: Any, refused: Any) -> None:
 
 
 def test_a_secret_is_not_shown(loaded: Any, refused: Any) -> None:
-    shown = repr(loaded(callback_secrets=SECRET, secret_keys=KEY))
+    store = f"redis://:{SECRET}@localhost"
+    shown = repr(loaded(callback_secrets=SECRET, secret_keys=KEY, rate_limit_store=store))
 
     assert SECRET not in shown
     assert KEY not in shown
     assert "half-a-key" not in "".join(refused(secret_keys=f"{KEY},half-a-key"))
+    assert SECRET not in "".join(refused(secret_keys=KEY, rate_limit_store=store.replace("redis", "rediz")))
+
+
+def test_a_rate_is_a_number_and_a_period(loaded: Any) -> None:
+    assert loaded().rate is None
+    assert loaded(rate_limit="60/minute").rate == Rate(60, "minute")
 
 
 def test_a_key_that_is_none_is_told_with_how_to_make_one(refused: Any) -> None:

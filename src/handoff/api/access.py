@@ -6,6 +6,7 @@ from typing import Final
 
 from fastapi import Request, Response
 
+from handoff.api.admission import OTHERS, Admission
 from handoff.api.problems import Refuse, refusal_response
 from handoff.api.request_log import RequestFacts
 from handoff.api.services import Services
@@ -20,10 +21,19 @@ ANALYTICS: Final = "SmartAssist Analytics"
 _is_request_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}").fullmatch
 
 
-async def authorize(request: Request, services: Services, scope: str, facts: RequestFacts) -> tuple[App, Stream]:
-    """The app that may act in this scope on the stream of the path. Raises Refuse (401, 403) and StoreError."""
-    app = await services.authenticator.authenticate(request.headers)
+async def authorize(
+    request: Request, services: Services, scope: str, facts: RequestFacts, budget: str = OTHERS
+) -> tuple[App, Stream]:
+    """The app that may act in this scope on the stream of the path.
+
+    The call counts against this budget of the app's account, and uses its token up if that is for a single use. Raises
+    Refuse (401, 403, 429), StoreError and Overloaded.
+    """
+    app, use = await services.authenticator.authenticate(request.headers)
     facts.app_id = app.app_id
+    if use is not None or services.budgets is not None:
+        facts.admission = Admission(budget, app.account_id, services.budgets, services.used_tokens)
+        await facts.admission.enter(use)
     account_id = request.headers.get("accountid")
     if account_id is not None and account_id != app.account_id:
         raise Refuse(Refusal.ACCOUNT_MISMATCH, "The header accountid names another account than the token's app.")

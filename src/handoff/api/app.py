@@ -12,12 +12,13 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from handoff.api import agents, callbacks, conversations, events, health, queues, sessions, transfers
 from handoff.api.assign import AssignDoor
-from handoff.api.problems import answer_http_exception, answer_unexpected
+from handoff.api.problems import PROBLEM_JSON, answer_http_exception, answer_unexpected
 from handoff.api.request_log import RequestLog
 from handoff.api.responses import BASE_PATH, problem_schema
 from handoff.api.routes import assign_router
@@ -59,6 +60,7 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
+        generate_unique_id_function=_operation_id,
         # Logs and metrics are our own, and FastAPI's would tell what ours keep to themselves.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
@@ -80,6 +82,12 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
     _serve_docs(app)
     _describe(app)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """What generated clients call the operation: the name of its function, in their spelling."""
+    first, *others = route.name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _describe(app: FastAPI) -> None:
@@ -112,17 +120,20 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared_responses(document: dict[str, Any]) -> dict[str, Any]:
-    """Take responses that several operations have out of them, and leave references."""
+    """Take problems that several operations answer with out of them, and leave references."""
     places: dict[str, list[tuple[dict[str, Any], str]]] = {}
     for item in document["paths"].values():
         for operation in item.values():
             for status, response in operation["responses"].items():
+                if PROBLEM_JSON not in response.get("content", {}):
+                    continue
                 places.setdefault(json.dumps(response), []).append((operation["responses"], status))
     shared: dict[str, Any] = {}
     for text, users in places.items():
         if len(users) > 1:
             phrase = HTTPStatus(int(users[0][1])).phrase.title().replace(" ", "")
-            name = phrase if phrase not in shared else f"{phrase}{len(shared)}"
+            alike = sum(name.startswith(phrase) for name in shared)
+            name = f"{phrase}{alike + 1}" if alike else phrase
             shared[name] = json.loads(text)
             for responses, status in users:
                 responses[status] = {"$ref": f"#/components/responses/{name}"}

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handoff.api.access import ROUTING, authorize, refused, request_id_of
+from handoff.api.admission import TRANSFERS
 from handoff.api.parameters import read_parameters
 from handoff.api.problems import PROBLEM_JSON, Refuse
 from handoff.api.request_log import RequestFacts, facts_of
@@ -116,6 +117,7 @@ def _unavailable(error: StoreError) -> str:
 def _answer(answer: Answer, facts: RequestFacts) -> Response:
     facts.code = answer.code or "transferred"
     facts.transfer_id = answer.transfer_id
+    facts.note_repeat(is_repeat=answer.is_repeat)
     headers = {"x-request-id": facts.request_id}
     if answer.transfer_id is not None:
         headers["x-transfer-id"] = answer.transfer_id
@@ -126,7 +128,7 @@ def _answer(answer: Answer, facts: RequestFacts) -> Response:
 
 
 async def _assign(request: Request, services: Services, facts: RequestFacts) -> Response:
-    app, stream = await authorize(request, services, ROUTING, facts)
+    app, stream = await authorize(request, services, ROUTING, facts, TRANSFERS)
     parameters = await read_parameters(request)
     answer = await services.assign(
         AssignRequest(

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from handoff.api.kept_json import require_tellable
 from handoff.api.keys import is_public_key
 from handoff.api.schemas import Id
 from handoff.api.sentences import sentence_of
@@ -16,10 +17,15 @@ from handoff.service.apps import KeptSecret, StoredApp
 from handoff.service.directory_file import Entry
 from handoff.service.importing import RowError
 
-# The vendor's channels and languages are words and codes.
-Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+def _tellable(value: Any) -> Any:  # noqa: ANN401 (JSON of any shape)
+    require_tellable(value)
+    return value
+
+
+Words = Annotated[str, AfterValidator(_tellable)]
 # What the vendor's documents say of a thing and Handoff keeps without a meaning: a JSON object.
-Profile = dict[str, Any]
+Profile = Annotated[dict[str, Any], AfterValidator(_tellable)]
 
 
 class Stamp(NamedTuple):
@@ -47,13 +53,13 @@ class AppEntry(_Entry):
     """
 
     app_id: Id = Field(alias="appId")
-    name: str = ""
+    name: Words = ""
     secrets: list[str] = []
     public_keys: list[str] = Field([], alias="publicKeys")
     algorithms: list[Literal["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"]] = Field(["HS256"], min_length=1)
     scopes: list[str] = []
     streams: Literal["*"] | list[Id] = []
-    require_jti: Literal[False] = Field(False, alias="requireJti", exclude=True)
+    require_jti: bool = Field(False, alias="requireJti")
     require_exp: bool = Field(False, alias="requireExp")
     is_enabled: bool = Field(True, alias="enabled")
 
@@ -78,7 +84,7 @@ class StreamEntry(_Entry):
 
     stream_id: Id = Field(alias="streamId")
     org_id: Id = Field(alias="orgId")
-    name: str = ""
+    name: Words = ""
 
 
 class Membership(BaseModel):
@@ -99,10 +105,10 @@ class AgentEntry(_Entry):
     agent_id: Id = Field(alias="id")
     user_id: Id = Field(alias="userId")
     org_id: Id = Field(alias="orgId")
-    first_name: str = Field("", alias="firstName")
-    last_name: str = Field("", alias="lastName")
-    email_id: str = Field("", alias="emailId")
-    custom_id: str | None = Field(None, alias="customId")
+    first_name: Words = Field("", alias="firstName")
+    last_name: Words = Field("", alias="lastName")
+    email_id: Words = Field("", alias="emailId")
+    custom_id: Words | None = Field(None, alias="customId")
     max_sessions: int = Field(alias="maxChatSupport", ge=0, le=10_000)
     status: Literal["AVAILABLE", "AWAY", "BUSY", "OFFLINE"] | None = Field(None, alias="onlineStatusType")
     status_expires_at: int | None = Field(None, alias="statusExpiresAt", ge=0)
@@ -117,20 +123,14 @@ class AgentEntry(_Entry):
         return self
 
     def row(self, stamp: Stamp) -> dict[str, Any]:
-        """The entry as a row of its table, with those of its queues and skills."""
-        key = {"account_id": self.account_id, "agent_id": self.agent_id}
-        queues = {queue.queue_id: queue.is_preferred for queue in self.queues or ()}
+        """The entry as a row of its table, with its queues (and whether it is preferred there) and its skills."""
+        queues = None if self.queues is None else {queue.queue_id: queue.is_preferred for queue in self.queues}
         return {
             **self.model_dump(exclude={"queues", "skills", "profile"}),
             "profile": _json(self.profile),
             "at": stamp.now_ms,
-            "has_queues": self.queues is not None,
-            "queues": [
-                {**key, "org_id": self.org_id, "queue_id": queue, "is_preferred": is_preferred}
-                for queue, is_preferred in queues.items()
-            ],
-            "has_skills": self.skills is not None,
-            "skills": [{**key, "skill_id": skill} for skill in dict.fromkeys(self.skills or ())],
+            "queues": queues,
+            "skills": self.skills,
         }
 
 
@@ -139,7 +139,7 @@ class QueueEntry(_Entry):
 
     queue_id: Id = Field(alias="id")
     org_id: Id = Field(alias="orgId")
-    name: str = ""
+    name: Words = ""
     profile: Profile | None = None
 
     def row(self, stamp: Stamp) -> dict[str, Any]:
@@ -154,8 +154,8 @@ class SessionEntry(_Entry):
     stream_id: Id = Field(alias="streamId")
     org_id: Id = Field(alias="orgId")
     conversation_id: Id | None = Field(None, alias="conversationId")
-    source: Word | None = None
-    language: Word | None = None
+    source: Id | None = None
+    language: Id | None = None
     opened_at: int | None = Field(None, alias="startTime", ge=0, le=1 << 62)
     profile: Profile | None = None
 
@@ -200,8 +200,6 @@ def to_row(entry: Entry, stamp: Stamp) -> Mapping[str, Any]:
         return schema.model_validate(entry.value).row(stamp)
     except ValidationError as error:
         raise RowError(sentence_of(error)) from None
-    except ValueError:
-        raise RowError("profile: NaN and Infinity are no JSON.") from None
 
 
 def app_of(values: Mapping[str, Any]) -> StoredApp:
@@ -230,4 +228,4 @@ def to_line(section: str, row: Mapping[str, Any]) -> str:
 
 
 def _json(profile: Profile | None) -> str | None:
-    return None if profile is None else json.dumps(profile, allow_nan=False)
+    return None if profile is None else json.dumps(profile)

@@ -14,13 +14,12 @@ jws: Final = PyJWS(algorithms=[*HMAC_ALGORITHMS, *PUBLIC_KEY_ALGORITHMS])
 _algorithms: Final = get_default_algorithms()
 
 
-def verifies(token: str, key: str, algorithm: str) -> bool:
-    """Whether the token is signed with this key by this algorithm."""
+def verifies(signed: bytes, signature: bytes, key: str, algorithm: str) -> bool:
+    """Whether the bytes are signed with this key by this algorithm."""
     try:
-        jws.decode_complete(token, _prepared(key, algorithm), algorithms=[algorithm])
+        return _algorithms[algorithm].verify(signed, _prepared(key, algorithm), signature)
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
         return False
-    return True
 
 
 def is_public_key(key: str, algorithm: str) -> bool:

@@ -26,6 +26,19 @@ OUTCOME_HEADERS: Final = {
     "ETag": {"description": "The session's version.", "schema": {"type": "string"}, "example": '"1"'},
 }
 DRY_RUN_HEADER: Final = {"X-Dry-Run": {"description": "Of a dry run: `true`.", "schema": {"type": "string"}}}
+# draft-ietf-httpapi-ratelimit-headers-11
+RATE_HEADERS: Final = {
+    "RateLimit-Policy": {
+        "description": "Where the service has a rate limit: so many calls of this kind (q) in so many seconds (w).",
+        "schema": {"type": "string"},
+        "example": '"transfers";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "Where the service has a rate limit: calls left (r), and seconds until there is one more (t).",
+        "schema": {"type": "string"},
+        "example": '"transfers";r=59;t=60',
+    },
+}
 # What every call that has a body may be refused for.
 BODY_REFUSALS: Final = (Refusal.REQUEST_TIMEOUT, Refusal.BODY_TOO_LARGE, Refusal.UNSUPPORTED_MEDIA_TYPE)
 
@@ -33,18 +46,21 @@ _ANY_CALL: Final = (
     Refusal.TOKEN_MISSING,
     Refusal.TOKEN_INVALID,
     Refusal.TOKEN_EXPIRED,
+    Refusal.TOKEN_REPLAYED,
     Refusal.APP_DISABLED,
     Refusal.SCOPE_MISSING,
     Refusal.STREAM_FORBIDDEN,
     Refusal.ACCOUNT_MISMATCH,
     Refusal.INVALID_REQUEST,
+    Refusal.RATE_LIMITED,
+    Refusal.OVERLOADED,
     Refusal.STORE_UNAVAILABLE,
 )
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 _CHALLENGE: Final = {"WWW-Authenticate": {"description": "RFC 9110, 11.6.1.", "schema": {"type": "string"}}}
 _CONFLICT: Final = 409
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
-_STATUS_HEADERS: Final = {401: _CHALLENGE, 503: _RETRY_AFTER}
+_STATUS_HEADERS: Final = {401: _CHALLENGE, 429: {**_RETRY_AFTER, **RATE_HEADERS}, 503: _RETRY_AFTER}
 
 
 def refusals(*own: Refusal, are_recorded: bool = False) -> dict[int | str, dict[str, Any]]:

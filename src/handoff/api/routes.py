@@ -11,6 +11,7 @@ from handoff.api.responses import (
     BODY_REFUSALS,
     DRY_RUN_HEADER,
     OUTCOME_HEADERS,
+    RATE_HEADERS,
     AccountId,
     RequestId,
     StreamId,
@@ -34,7 +35,6 @@ _OWN: Final = (
     Refusal.CALLBACK_URL_FORBIDDEN,
     Refusal.IDEMPOTENCY_KEY_REUSED,
     *(refusal for refusal in Refusal if refusal.is_recorded),
-    Refusal.OVERLOADED,
 )
 
 
@@ -97,7 +97,10 @@ def assign_router() -> APIRouter:
         tags=["routing"],
         response_model=AssignedToAgent | AssignedToQueue,
         response_description="Assigned, or assigned before by this very request.",
-        responses={200: {"headers": OUTCOME_HEADERS | DRY_RUN_HEADER}, **refusals(*_OWN, are_recorded=True)},
+        responses={
+            200: {"headers": OUTCOME_HEADERS | DRY_RUN_HEADER | RATE_HEADERS},
+            **refusals(*_OWN, are_recorded=True),
+        },
         callbacks=[route for route in _callbacks.routes if isinstance(route, APIRoute)],
     )
     return router

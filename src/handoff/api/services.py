@@ -19,6 +19,8 @@ from handoff.service.meter import Meter
 from handoff.service.outcomes import Answer, Moved
 from handoff.service.ports import Ids
 from handoff.service.queues import Queues
+from handoff.service.rates import Budgets
+from handoff.service.used_tokens import UsedTokens
 from handoff.service.worker import Worker
 
 
@@ -28,6 +30,7 @@ class Services:
 
     `assign`, `open_session` and `move_session` wait for the request's transaction. Each raises Overloaded and
     StoreError; the first also IdempotencyKeyReused, the others SessionRefused.
+    `budgets` is None where accounts may call any number of times.
     `refuse_callback_url` tells why a URL is not allowed, or None. `check_ready` gives each part's state: None
     where it is well, else a sentence. `reader` and `writer` run the work of the other routes on the store. `changed`
     is to be called, from any thread, after every commit that wrote events. `tell` logs an event with its fields at
@@ -40,6 +43,8 @@ class Services:
     authenticator: Authenticator
     directory: Directory
     callbacks: Callbacks
+    budgets: Budgets | None
+    used_tokens: UsedTokens
     feed: Feed
     conversations: Conversations
     history: History

@@ -65,6 +65,7 @@ async def open_session(caller: CurrentCaller, opening: OpenSession, response: Re
         opened = await caller.services.open_session(request)
     except SessionRefused as refused:
         raise _refuse(refused) from None
+    caller.facts.note_repeat(is_repeat=not opened.is_new)
     if opened.is_new:
         response.status_code = _CREATED
     return await _as_it_is(caller, opening.session_id, response)
@@ -143,6 +144,7 @@ async def _move(
         moved = await caller.services.move_session(request)
     except SessionRefused as refused:
         raise _refuse(refused) from None
+    caller.facts.note_repeat(is_repeat=moved.transfer_id is None)
     if moved.transfer_id is not None:
         caller.facts.transfer_id = moved.transfer_id
         response.headers["x-transfer-id"] = moved.transfer_id

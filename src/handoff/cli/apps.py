@@ -12,18 +12,16 @@ from tabulate import tabulate
 
 from handoff.api.directory_schemas import app_of
 from handoff.cli.common import account_option, json_option, limit_option, load_settings, told_in_a_sentence
+from handoff.cli.shown_apps import EVERY_STREAM, app_as_json, app_as_row, told_secret
 from handoff.cli.tokens import known_app
 from handoff.domain import ids
 from handoff.domain.credentials import HMAC_ALGORITHMS, PUBLIC_KEY_ALGORITHMS, SCOPES
 from handoff.migrating import prepare_store
-from handoff.service.apps import Apps, KeptSecret, StoredApp
+from handoff.service.apps import Apps, StoredApp
 from handoff.settings import SettingsError
 from handoff.signing import app_callback_secrets
 from handoff.stores import open_apps
 from handoff.system import SystemIds
-
-_EVERY_STREAM: Final = "*"
-
 
 _name: Final = click.option("--name", help="What people call it.")
 _scopes: Final = click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, help="What it may do.")
@@ -45,6 +43,9 @@ _public_keys: Final = click.option(
 _require_exp: Final = click.option(
     "--require-exp/--no-require-exp", default=None, help="Whether its tokens must expire."
 )
+_require_jti: Final = click.option(
+    "--require-jti/--no-require-jti", default=None, help="Whether its tokens can be used once only."
+)
 _secret_file: Final = click.option(
     "--secret-file", type=click.File("r", encoding="utf-8"), help="File with its secret (-: standard input)."
 )
@@ -65,9 +66,9 @@ def list_(*, account: str | None, limit: int, as_json: bool) -> None:
     with opened_apps() as opened:
         found = opened.store.find(account, limit=limit)
     if as_json:
-        click.echo(json.dumps([_as_json(app) for app in found]))
+        click.echo(json.dumps([app_as_json(app) for app in found]))
     elif found:
-        click.echo(tabulate([_as_row(app) for app in found], headers="keys"))
+        click.echo(tabulate([app_as_row(app) for app in found], headers="keys"))
     else:
         click.echo("no apps")
 
@@ -81,10 +82,11 @@ def show(app_id: str, *, as_json: bool) -> None:
     with opened_apps() as opened:
         app = opened.get(app_id)
     if as_json:
-        click.echo(json.dumps(_as_json(app)))
+        click.echo(json.dumps(app_as_json(app)))
         return
-    shown = {**_as_row(app), "secrets": "", "require exp": "yes" if app.require_exp else "no"}
-    shown |= {f"secret {place}": _told(secret) for place, secret in enumerate(app.secrets, start=1)}
+    required = {"require exp": app.require_exp, "require jti": app.require_jti}
+    shown = {**app_as_row(app), "secrets": ""} | {name: "yes" if is_so else "no" for name, is_so in required.items()}
+    shown |= {f"secret {place}": told_secret(secret) for place, secret in enumerate(app.secrets, start=1)}
     shown |= {f"public key {place}": key.strip() for place, key in enumerate(app.public_keys, start=1)}
     click.echo(tabulate([row for row in shown.items() if row[1] != ""], tablefmt="plain"))
 
@@ -99,6 +101,7 @@ def show(app_id: str, *, as_json: bool) -> None:
 @_public_keys
 @_secret_file
 @_require_exp
+@_require_jti
 @json_option
 @told_in_a_sentence
 def create(*, app_id: str | None, secret_file: TextIO | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
@@ -124,6 +127,7 @@ def create(*, app_id: str | None, secret_file: TextIO | None, as_json: bool, **g
 @_algorithms
 @_public_keys
 @_require_exp
+@_require_jti
 @json_option
 @told_in_a_sentence
 def change(app_id: str, *, as_json: bool, **given: Any) -> None:  # noqa: ANN401 (options by name)
@@ -201,7 +205,7 @@ def add(app_id: str, *, secret_file: TextIO | None, as_json: bool) -> None:
     given = None if secret_file is None else secret_file.read().strip()
     with opened_apps() as opened:
         app, added = opened.add_secret(app_id, given)
-    tell_secret(app, None if given else added, f"app {app_id} has {len(app.secrets)} secrets", as_json=as_json)
+    tell_secret(app, added if given is None else None, f"app {app_id} has {len(app.secrets)} secrets", as_json=as_json)
 
 
 @secret.command()
@@ -234,7 +238,7 @@ def opened_apps() -> Iterator[Apps]:
 def tell_secret(app: StoredApp, made: str | None, sentence: str, *, as_json: bool) -> None:
     """Tell what was done, and the secret that was made, this once."""
     if as_json:
-        click.echo(json.dumps(_as_json(app) | ({} if made is None else {"secret": made})))
+        click.echo(json.dumps(app_as_json(app) | ({} if made is None else {"secret": made})))
         return
     click.echo(sentence)
     if made is not None:
@@ -250,57 +254,23 @@ def _values_of(
     algorithms: Sequence[str],
     public_keys: Sequence[TextIO],
     require_exp: bool | None,
+    require_jti: bool | None,
 ) -> dict[str, Any]:
     """What the options say, as an entry of a directory file says it."""
     said = {
         "accountId": account,
         "name": name,
         "scopes": list(scopes) or None,
-        "streams": _EVERY_STREAM if _EVERY_STREAM in streams else list(streams) or None,
+        "streams": EVERY_STREAM if EVERY_STREAM in streams else list(streams) or None,
         "algorithms": list(algorithms) or None,
         "publicKeys": [file.read() for file in public_keys] or None,
         "requireExp": require_exp,
+        "requireJti": require_jti,
     }
     return {field: value for field, value in said.items() if value is not None}
 
 
 def _changed(app: StoredApp, values: Mapping[str, Any]) -> StoredApp:
     known = [secret.text for secret in app.secrets]
-    before = _as_json(app) | {"secrets": [text for text in known if text is not None]}
+    before = app_as_json(app) | {"secrets": [text for text in known if text is not None]}
     return replace(app_of({**before, **values}), secrets=app.secrets)
-
-
-def _as_json(app: StoredApp) -> dict[str, Any]:
-    """The app as a directory file says it, but for its secrets."""
-    return {
-        "appId": app.app_id,
-        "accountId": app.account_id,
-        "name": app.name,
-        "secrets": [
-            {"fingerprint": None if secret.text is None else secret.fingerprint, "sealed": secret.is_sealed}
-            for secret in app.secrets
-        ],
-        "publicKeys": list(app.public_keys),
-        "algorithms": list(app.algorithms),
-        "scopes": list(app.scopes),
-        "streams": _EVERY_STREAM if app.streams is None else list(app.streams),
-        "requireExp": app.require_exp,
-        "enabled": app.is_enabled,
-    }
-
-
-def _as_row(app: StoredApp) -> dict[str, Any]:
-    return {
-        "app": app.app_id,
-        "account": app.account_id,
-        "name": app.name,
-        "state": "enabled" if app.is_enabled else "disabled",
-        "scopes": ", ".join(app.scopes),
-        "streams": "all" if app.streams is None else ", ".join(app.streams),
-        "algorithms": ", ".join(app.algorithms),
-        "secrets": ", ".join(secret.fingerprint for secret in app.secrets),
-    }
-
-
-def _told(secret: KeptSecret) -> str:
-    return secret.fingerprint + ("" if secret.is_sealed else " (in clear)")

@@ -6,10 +6,12 @@ import click
 import jwt
 
 from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.domain.claims import LONGEST_SINGLE_USE_S
 from handoff.domain.credentials import HMAC_ALGORITHMS
 from handoff.domain.model import App
 from handoff.settings import Settings, SettingsError
 from handoff.stores import open_directory
+from handoff.system import SystemIds
 
 
 @click.command()
@@ -34,6 +36,10 @@ def mint_token(settings: Settings, app_id: str, expires_in: int) -> str:
     if algorithm is None:
         raise SettingsError(f"app {app_id} signs with a private key of its own, which is not stored here")
     claims: dict[str, object] = {"appId": app_id}
+    if app.require_jti:
+        if not 0 < expires_in <= LONGEST_SINGLE_USE_S:
+            raise SettingsError(f"tokens of app {app_id} can be used once and expire within an hour: see --expires-in")
+        claims["jti"] = SystemIds().fresh()
     if expires_in:
         now_s = int(time.time())  # noqa: TID251 (a command is its own composition root)
         claims |= {"iat": now_s, "exp": now_s + expires_in}

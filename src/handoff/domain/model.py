@@ -278,6 +278,7 @@ class App:
     scopes: frozenset[str]
     streams: frozenset[str] | None
     require_exp: bool
+    require_jti: bool
     is_enabled: bool
 
 

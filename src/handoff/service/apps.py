@@ -44,6 +44,7 @@ class StoredApp:
     scopes: tuple[str, ...] = ()
     streams: tuple[str, ...] | None = ()
     require_exp: bool = False
+    require_jti: bool = False
     is_enabled: bool = True
 
 
@@ -139,7 +140,7 @@ class Apps:
 
     def add_secret(self, app_id: str, given: str | None) -> tuple[StoredApp, str]:
         """Put a secret before the others, a fresh one where none is given. Raises DirectoryRefusal."""
-        secret = given or self.fresh_secret()
+        secret = self.fresh_secret() if given is None else given
         app, _ = self.change(app_id, lambda app: _with(app, secret))
         return app, secret
 

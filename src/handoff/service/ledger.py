@@ -105,8 +105,8 @@ class Ledger:
             self._note(decision)
         if isinstance(decision, KeyReused):
             return IdempotencyKeyReused()
-        is_recorded = not call.is_dry_run or isinstance(decision, Repeated)
-        return _answer(decision.transfer, is_recorded=is_recorded)
+        is_repeat = isinstance(decision, Repeated)
+        return _answer(decision.transfer, is_recorded=is_repeat or not call.is_dry_run, is_repeat=is_repeat)
 
     def _situation(self, call: AssignRequest) -> Situation:
         session = self.sessions.get(_session_key(call))
@@ -190,9 +190,9 @@ def _read_some(read: Callable[[Collection[K]], Mapping[K, V]], wanted: Iterable[
     return read(keys) if keys else {}
 
 
-def _answer(transfer: Transfer, *, is_recorded: bool = True) -> Answer:
+def _answer(transfer: Transfer, *, is_recorded: bool = True, is_repeat: bool = False) -> Answer:
     recorded_id = transfer.transfer_id if is_recorded else None
-    return Answer(transfer.status, transfer.body, transfer.version, recorded_id, transfer.code)
+    return Answer(transfer.status, transfer.body, transfer.version, recorded_id, transfer.code, is_repeat)
 
 
 def _refused(denied: Denied) -> SessionRefused:

@@ -6,8 +6,8 @@ from typing import Final, Literal, Protocol
 
 from handoff.domain.retry import Attempt, DeadReason
 
-# The parts of the service that have work in the store of their own.
-Part = Literal["transfers", "outbox", "feed"]
+# The parts of the service that have work in the store of their own; the store of the rates is another.
+Part = Literal["transfers", "outbox", "feed", "tokens", "rates"]
 
 
 class Meter(Protocol):

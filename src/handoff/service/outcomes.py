@@ -4,7 +4,7 @@ IdempotencyKeyReused    the key belongs to another request
 SessionRefused          a session was not opened, released or closed
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from handoff.domain.ids import transfer_id
 from handoff.domain.lifecycle import Opened
@@ -19,7 +19,8 @@ Request = AssignRequest | OpenRequest | MoveRequest
 class Answer:
     """What an outcome answers: HTTP status, exact body, session version (if it names one), transfer, code.
 
-    Of a dry run nothing is recorded, so there is no transfer.
+    Of a dry run nothing is recorded, so there is no transfer. `is_repeat` tells that it was recorded for an earlier
+    call, of which it is the very same answer.
     """
 
     status: int
@@ -27,6 +28,7 @@ class Answer:
     version: int | None
     transfer_id: str | None
     code: str | None = None
+    is_repeat: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

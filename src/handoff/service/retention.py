@@ -1,4 +1,4 @@
-"""How long callbacks are kept once they are over, and events once they happened."""
+"""How long callbacks are kept once they are over, events once they happened, and uses of tokens once those ended."""
 
 import asyncio
 import logging
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 _PURGE_EVERY_S: Final = 600.0
 # Between two steps others get at the store, which on SQLite is one thread for all who write.
 _PAUSE_S: Final = 0.1
+# By more than this no two clocks of one installation differ: what the one forgets, none takes any more.
+_TOKENS_KEPT_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,10 @@ class RetentionStore(Protocol):
         """
         ...
 
+    def forget_tokens(self, expired_before: int) -> int:
+        """Forget uses of tokens that expired before (epoch ms), up to some number in one transaction. How many."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
@@ -97,6 +103,10 @@ class Retention:
         )
         return self.store.purge_step(cutoffs, behind)
 
+    def forget_tokens(self) -> int:
+        """Forget uses of tokens that nobody takes any more, a step of them. How many. Raises StoreError."""
+        return self.store.forget_tokens(self.clock.now_ms() - _TOKENS_KEPT_MS)
+
     def purge(self, on_step: Callable[[Purged], None] = lambda _purged: None) -> Purged:
         """Purge all there is, telling the sum after every step. How much. Raises StoreError."""
         purged = Purged()
@@ -105,6 +115,8 @@ class Retention:
             step = self.step(behind)
             purged, behind = purged + step.purged, step.behind
             on_step(purged)
+        while self.forget_tokens():
+            pass
         return purged
 
 
@@ -117,6 +129,10 @@ async def purge_for_ever(retention: Retention, executor: Executor) -> None:
             while behind is not None:
                 step = await asyncio.get_running_loop().run_in_executor(executor, partial(retention.step, behind))
                 purged, behind = purged + step.purged, step.behind
+                await asyncio.sleep(_PAUSE_S)
+            has_more = True
+            while has_more:
+                has_more = await asyncio.get_running_loop().run_in_executor(executor, retention.forget_tokens) > 0
                 await asyncio.sleep(_PAUSE_S)
         except StoreError as error:
             log.warning("purge broke off", extra={"reason": str(error)})

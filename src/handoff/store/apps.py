@@ -140,6 +140,7 @@ class SqlApps:
             scopes=tuple(row["scopes"]),
             streams=None if row["streams"] == "*" else tuple(row["streams"]),
             require_exp=row["require_exp"],
+            require_jti=row["require_jti"],
             is_enabled=row["is_enabled"],
         )
 
@@ -158,6 +159,7 @@ class SqlApps:
             "scopes": list(app.scopes),
             "streams": "*" if app.streams is None else list(app.streams),
             "require_exp": app.require_exp,
+            "require_jti": app.require_jti,
             "is_enabled": app.is_enabled,
         }
 

@@ -1,5 +1,6 @@
 """Bringing a directory in, a transaction for each batch of rows of one section."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Final
@@ -12,8 +13,8 @@ from handoff.store.apps import bring_apps
 from handoff.store.engine import ThreadConnection
 from handoff.store.incoming import bring_agents, bring_queues, bring_sessions, bring_streams
 from handoff.store.sealing import Seals
-from handoff.store.staging import Row
-from handoff.store.tables import agents, apps, metadata, queues, sessions, streams
+from handoff.store.staging import Row, look_at
+from handoff.store.tables import agent_skills, agents, apps, metadata, queue_agents, queues, sessions, streams
 
 _BRING: Final[Mapping[Table, Callable[[Connection, Sequence[Row]], None]]] = {
     streams: bring_streams,
@@ -21,6 +22,10 @@ _BRING: Final[Mapping[Table, Callable[[Connection, Sequence[Row]], None]]] = {
     agents: bring_agents,
     sessions: bring_sessions,
 }
+
+_FILLED_WITH: Final = {agents: (queue_agents, agent_skills)}
+# Rows of a section after which the database is told for the first time to look at its tables.
+_FIRST_LOOK: Final = 1_000
 
 # What is wrong with a row that breaks a rule.
 _BROKEN: Final = {
@@ -46,6 +51,8 @@ class SqlDirectoryWriter:
         self._connection = ThreadConnection(engine)
         self._seals = seals
         self._fresh_secret = fresh_secret
+        self._brought = Counter[Table]()
+        self._next_look = dict.fromkeys(_BRING, _FIRST_LOOK)
 
     def upsert(self, section: str, rows: Sequence[Row]) -> Sequence[FreshSecret]:
         """Insert the rows of one section, or renew what they say of rows that are there; the secrets that were made.
@@ -59,10 +66,25 @@ class SqlDirectoryWriter:
                     return bring_apps(connection, self._seals, rows, self._fresh_secret)
                 for part in _without_repeats(table, rows):
                     _BRING[table](connection, part)
+            self._learn(table, len(rows))
         except Unwritable as error:
             rule = str(error.rule)
             raise Unwritable(_BROKEN.get(_NAMES.get(rule) or rule, str(error))) from error
         return ()
+
+    def _learn(self, table: Table, count: int) -> None:
+        """Have PostgreSQL look at tables that have grown to twice what they were when it last looked.
+
+        It does so by itself within a minute. Until then it takes an index on the account for one that finds a row, and
+        reads all of the account for each row of the batch.
+        """
+        self._brought[table] += count
+        if self._brought[table] < self._next_look[table]:
+            return
+        self._next_look[table] = 2 * self._brought[table]
+        with self._connection.transaction() as connection:
+            if connection.dialect.name == "postgresql":
+                look_at(connection, (table, *_FILLED_WITH.get(table, ())), self._brought[table])
 
     def close(self) -> None:
         """Let go of the connection."""

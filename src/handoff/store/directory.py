@@ -69,5 +69,6 @@ def _app(row: RowMapping, secrets: tuple[str, ...]) -> App:
         scopes=frozenset(row["scopes"]),
         streams=None if row["streams"] == "*" else frozenset(row["streams"]),
         require_exp=row["require_exp"],
+        require_jti=row["require_jti"],
         is_enabled=row["is_enabled"],
     )

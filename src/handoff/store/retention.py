@@ -40,6 +40,13 @@ SELECT min(e.position) FROM events e
 WHERE e.account_id = :account AND e.position < :bound AND e.at >= :events_before
 """)
 _DELETE_EVENTS: Final = text("DELETE FROM events WHERE account_id = :account AND position < :upto")
+_NEXT_OWNER: Final = text("SELECT min(t.account_id) FROM used_tokens t WHERE t.account_id > :account")
+_LAST_OF_STEP: Final = text("""
+SELECT t.expires_at FROM used_tokens t
+WHERE t.account_id = :account AND t.expires_at < :before
+ORDER BY t.expires_at LIMIT 1 OFFSET :rows
+""")
+_FORGET_TOKENS: Final = text("DELETE FROM used_tokens WHERE account_id = :account AND expires_at <= :upto")
 
 
 class SqlRetention:
@@ -58,6 +65,19 @@ class SqlRetention:
             if isinstance(behind, EventPlace):
                 return _purge_events(connection, cutoffs, behind)
             return _purge_callbacks(connection, cutoffs, behind)
+
+    def forget_tokens(self, expired_before: int) -> int:
+        """See RetentionStore."""
+        forgotten = 0
+        with translated(), self._engine.begin() as connection:
+            account = connection.scalar(_NEXT_OWNER, {"account": ""})
+            while account is not None and not forgotten:
+                params = {"account": account, "before": expired_before}
+                last = connection.scalar(_LAST_OF_STEP, params | {"rows": _ROWS - 1})
+                upto = expired_before - 1 if last is None else last
+                forgotten = connection.execute(_FORGET_TOKENS, {"account": account, "upto": upto}).rowcount
+                account = connection.scalar(_NEXT_OWNER, {"account": account})
+        return forgotten
 
     def close(self) -> None:
         """Let go of the connections."""

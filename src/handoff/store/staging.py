@@ -10,7 +10,21 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Column, Connection, MetaData, Select, Table, Text, cast, delete, func, insert, or_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    cast,
+    delete,
+    insert,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import JSON, TypeEngine
@@ -21,6 +35,7 @@ from handoff.store.schema import REVISION
 Row = Mapping[str, Any]
 
 _INSERT: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_KNOWN_ROWS: Final = text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)")
 
 
 class Staged:
@@ -63,31 +78,45 @@ class Staged:
             raise translate_sqlstate(error) from error
 
 
-def merged(
-    dialect: str,
-    table: Table,
-    source: Select[Any],
-    *,
-    renewed: Sequence[str],
-    renewed_if_given: Sequence[str] = (),
-    stamped: Sequence[str] = (),
-) -> Any:  # noqa: ANN401 (two dialects' Insert)
-    """Insert what the source selects, in the order of keys, and renew these columns of rows that are there.
+Values = Mapping[str, ColumnElement[Any]]
 
-    With `renewed_if_given` a null keeps what is stored. A row in which nothing would change is left untouched; only
-    where something does are the `stamped` columns renewed too.
+
+def merged(
+    dialect: str, table: Table, staged: Staged, values: Values, *, kept: Sequence[str] = (), stamped: Sequence[str] = ()
+) -> Any:  # noqa: ANN401 (two dialects' Insert)
+    """Insert the staged rows, or renew those that are there, in the order of keys.
+
+    `values` are what each column but the key gets; they may speak of the row that is there, which is null where there
+    is none. The columns `kept` are for new rows only, those `stamped` for rows in which something else changes: one in
+    which nothing does is not even touched.
     """
     keys = list(table.primary_key)
-    chosen = source.selected_columns
-    statement = _INSERT[dialect](table).from_select(chosen.keys(), source.order_by(*(chosen[key.name] for key in keys)))
-    new = statement.excluded
-    values = {name: new[name] for name in renewed}
-    values |= {name: func.coalesce(new[name], table.c[name]) for name in renewed_if_given}
-    if not values:
+    key = [staged.c[column.name] for column in keys]
+    renewed = [name for name in values if name not in kept]
+    differs = [_differs(table.c[name], values[name]) for name in renewed if name not in stamped]
+    source = (
+        select(*key, *(value.label(name) for name, value in values.items()))
+        .join_from(staged.table, table, same_key(table, staged), isouter=True)
+        .where(or_(keys[-1].is_(None), *differs))
+        .order_by(*key)
+    )
+    statement = _INSERT[dialect](table).from_select([*(column.name for column in keys), *values], source)
+    if not renewed:
         return statement.on_conflict_do_nothing()
-    changes = [_differs(table.c[name], value) for name, value in values.items()]
-    values |= {name: new[name] for name in stamped}
-    return statement.on_conflict_do_update(index_elements=keys, set_=values, where=or_(*changes))
+    set_ = {name: statement.excluded[name] for name in renewed}
+    return statement.on_conflict_do_update(index_elements=keys, set_=set_)
+
+
+def look_at(connection: Connection, tables: Sequence[Table], rows: int) -> None:
+    """Have PostgreSQL count and sample the tables, unless it already takes the first for one of so many rows."""
+    known = connection.scalar(_KNOWN_ROWS, {"name": tables[0].name})
+    if known is None or known < rows:
+        connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {', '.join(table.name for table in tables)}")
+
+
+def same_key(table: Table, staged: Staged) -> ColumnElement[bool]:
+    """Whether a stored row is the one that was staged."""
+    return and_(*(column == staged.c[column.name] for column in table.primary_key))
 
 
 def _differs(column: Column[Any], value: Any) -> Any:  # noqa: ANN401 (expressions of any type)

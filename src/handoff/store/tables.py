@@ -4,8 +4,6 @@ Keys of rows that are only ever appended grow with time (UUIDv7), so that insert
 SQLite keeps each table in its primary key's own tree (WITHOUT ROWID): one tree to search and to write, not two.
 """
 
-from typing import Any, Final
-
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -14,7 +12,6 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -22,11 +19,13 @@ from sqlalchemy import (
     false,
 )
 
-metadata = MetaData(naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s_check"})
-
-# Rows that change often get room on their page, so that PostgreSQL can update them in place.
-_ROOMY: Final[dict[str, Any]] = {"sqlite_with_rowid": False, "postgresql_with": {"fillfactor": 80}}
-_DENSE: Final[dict[str, Any]] = {"sqlite_with_rowid": False}
+from handoff.store.metadata import DENSE, ROOMY
+from handoff.store.metadata import metadata as metadata
+from handoff.store.outbox_tables import callback_attempts as callback_attempts
+from handoff.store.outbox_tables import callbacks as callbacks
+from handoff.store.outbox_tables import callbacks_dead as callbacks_dead
+from handoff.store.outbox_tables import callbacks_due as callbacks_due
+from handoff.store.outbox_tables import callbacks_leased as callbacks_leased
 
 apps = Table(
     "apps",
@@ -41,11 +40,12 @@ apps = Table(
     # a list of streams, or "*": every stream of the account
     Column("streams", JSON, nullable=False),
     Column("require_exp", Boolean, nullable=False),
+    Column("require_jti", Boolean, nullable=False, server_default=false()),
     Column("is_enabled", Boolean, nullable=False),
     PrimaryKeyConstraint("account_id", "app_id"),
     # A token names its app only, so an app's id is unique across accounts.
     Index("apps_app_id", "app_id", unique=True),
-    **_DENSE,
+    **DENSE,
 )
 
 streams = Table(
@@ -56,7 +56,7 @@ streams = Table(
     Column("org_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     PrimaryKeyConstraint("account_id", "stream_id"),
-    **_DENSE,
+    **DENSE,
 )
 
 agents = Table(
@@ -87,7 +87,7 @@ agents = Table(
     Index("agents_user", "account_id", "org_id", "user_id", unique=True),
     Index("agents_org", "account_id", "org_id", "agent_id"),
     Index("agents_custom_id", "account_id", "custom_id"),
-    **_ROOMY,
+    **ROOMY,
 )
 
 agents_email = Index(
@@ -109,7 +109,7 @@ agent_skills = Table(
     Column("skill_id", Text, nullable=False),
     PrimaryKeyConstraint("account_id", "agent_id", "skill_id"),
     Index("agent_skills_skill", "account_id", "skill_id"),
-    **_DENSE,
+    **DENSE,
 )
 
 queues = Table(
@@ -124,7 +124,7 @@ queues = Table(
     Column("updated_at", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("account_id", "queue_id"),
     Index("queues_org", "account_id", "org_id", "queue_id"),
-    **_DENSE,
+    **DENSE,
 )
 
 queue_agents = Table(
@@ -136,7 +136,7 @@ queue_agents = Table(
     Column("is_preferred", Boolean, nullable=False),
     PrimaryKeyConstraint("account_id", "queue_id", "agent_id"),
     Index("queue_agents_agent", "account_id", "agent_id"),
-    **_DENSE,
+    **DENSE,
 )
 
 sessions = Table(
@@ -161,7 +161,7 @@ sessions = Table(
     CheckConstraint("state IN ('bot', 'queue', 'agent', 'closed')", name="state"),
     CheckConstraint("(holder_id IS NOT NULL) = (state IN ('queue', 'agent'))", name="holder"),
     Index("sessions_conversation", "account_id", "conversation_id", unique=True),
-    **_ROOMY,
+    **ROOMY,
 )
 
 sessions_held = Index(
@@ -200,7 +200,7 @@ transfers = Table(
     PrimaryKeyConstraint("account_id", "transfer_id"),
     # Session ids of the vendor's begin with their time, so this one grows at its end too.
     Index("transfers_session", "account_id", "session_id", "transfer_id"),
-    **_DENSE,
+    **DENSE,
 )
 
 idempotency_keys = Table(
@@ -213,60 +213,21 @@ idempotency_keys = Table(
     Column("transfer_id", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("account_id", "app_id", "key"),
-    **_DENSE,
+    **DENSE,
 )
 
-callbacks = Table(
-    "callbacks",
+# Tokens that can be used once only and were, until nobody takes them any more.
+used_tokens = Table(
+    "used_tokens",
     metadata,
     Column("account_id", Text, nullable=False),
-    Column("callback_id", Text, nullable=False),
-    Column("transfer_id", Text, nullable=False),
     Column("app_id", Text, nullable=False),
-    Column("url", Text, nullable=False),
-    Column("lane", Text, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("state", Text, nullable=False, server_default="pending"),
-    Column("due_at", BigInteger, nullable=False),
+    # SHA-256 of the claim, so that what is kept cannot make a token and has one length
+    Column("jti_digest", Text, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
-    # whether it was tried before: first attempts have a right of way
-    Column("is_retry", Boolean, nullable=False, server_default=false()),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    # leases so far; it numbers the attempts
-    Column("claims", Integer, nullable=False, server_default="0"),
-    # leases in a row that ended without an attempt
-    Column("lost_leases", Integer, nullable=False, server_default="0"),
-    Column("lease_token", Text, nullable=True),
-    Column("lease_until", BigInteger, nullable=True),
-    Column("last_status", SmallInteger, nullable=True),
-    Column("last_error", Text, nullable=True),
-    Column("dead_reason", Text, nullable=True),
-    Column("ended_at", BigInteger, nullable=True),
-    PrimaryKeyConstraint("account_id", "callback_id"),
-    CheckConstraint("state IN ('pending', 'sending', 'delivered', 'dead', 'cancelled')", name="state"),
-    **_ROOMY,
-)
-
-callbacks_due = Index(
-    "callbacks_due",
-    callbacks.c.lane,
-    callbacks.c.is_retry,
-    callbacks.c.due_at,
-    sqlite_where=callbacks.c.state == "pending",
-    postgresql_where=callbacks.c.state == "pending",
-)
-callbacks_leased = Index(
-    "callbacks_leased",
-    callbacks.c.lease_until,
-    sqlite_where=callbacks.c.state == "sending",
-    postgresql_where=callbacks.c.state == "sending",
-)
-callbacks_dead = Index(
-    "callbacks_dead",
-    callbacks.c.account_id,
-    callbacks.c.callback_id,
-    sqlite_where=callbacks.c.state == "dead",
-    postgresql_where=callbacks.c.state == "dead",
+    PrimaryKeyConstraint("account_id", "app_id", "jti_digest"),
+    Index("used_tokens_expiry", "account_id", "expires_at"),
+    **DENSE,
 )
 
 # The last position given out in each account's feed. The row is locked from there to the commit: that is what
@@ -277,7 +238,7 @@ event_heads = Table(
     Column("account_id", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
     PrimaryKeyConstraint("account_id"),
-    **_ROOMY,
+    **ROOMY,
 )
 
 events = Table(
@@ -296,23 +257,5 @@ events = Table(
     Column("previous_agent_id", Text, nullable=True),
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("account_id", "position"),
-    **_DENSE,
-)
-
-callback_attempts = Table(
-    "callback_attempts",
-    metadata,
-    Column("account_id", Text, nullable=False),
-    Column("callback_id", Text, nullable=False),
-    # the claim that the attempt was made under, counted from 1: a lost lease leaves a gap
-    Column("claim", Integer, nullable=False),
-    Column("started_at", BigInteger, nullable=False),
-    Column("duration_ms", BigInteger, nullable=False),
-    Column("status", SmallInteger, nullable=True),
-    Column("error", Text, nullable=True),
-    Column("detail", Text, nullable=True),
-    Column("remote_address", Text, nullable=True),
-    Column("excerpt", Text, nullable=True),
-    PrimaryKeyConstraint("account_id", "callback_id", "claim"),
-    **_DENSE,
+    **DENSE,
 )

@@ -17,7 +17,7 @@ from handoff.telemetry.depth import DepthWatch
 CODES: Final = ("transferred", "dry_run", *(refusal.code for refusal in Refusal), "disconnected", "error")
 _OTHER_STATUS: Final = "other"
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", _OTHER_STATUS, *(error.value for error in ErrorClass))
-_PARTS: Final[tuple[Part, ...]] = ("transfers", "outbox", "feed")
+_PARTS: Final[tuple[Part, ...]] = ("transfers", "outbox", "feed", "tokens", "rates")
 
 # From a commit on a good disk to the longest that a request may wait, in seconds.
 _REQUEST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)

@@ -6,6 +6,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
+from handoff.service.ports import StoreError
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -26,18 +28,15 @@ def upgrade() -> None:
     op.add_column("transfers", sa.Column("passed_over", sa.Text(), nullable=True))
     op.create_index("transfers_session", "transfers", ["account_id", "session_id", "transfer_id"])
     _create_feed()
+    _let_tokens_be_used_once()
 
 
 def _refuse_shared(column: str, name: str) -> None:
     """Stop before anything is changed where two agents of an account share what must be one's own."""
-    shared = op.get_bind().execute(
-        sa.text(
-            f"SELECT account_id, org_id, {column} FROM agents WHERE {column} != '' "  # noqa: S608 (two names of ours)
-            f"GROUP BY account_id, org_id, {column} HAVING count(*) > 1 LIMIT 1"
-        )
-    )
-    for account_id, org_id, value in shared:
-        raise RuntimeError(
+    agents = sa.table("agents", *(sa.column(part) for part in ("account_id", "org_id", column)))
+    shared = sa.select(*agents.c).where(agents.c[column] != "").group_by(*agents.c).having(sa.func.count() > 1).limit(1)
+    for account_id, org_id, value in op.get_bind().execute(shared):
+        raise StoreError(
             f"in org {org_id} of account {account_id} several agents have the {name} {value}: "
             "give each its own, then migrate again"
         )
@@ -108,6 +107,13 @@ def _create_feed() -> None:
     )
 
 
+def _let_tokens_be_used_once() -> None:
+    op.add_column("apps", sa.Column("require_jti", sa.Boolean(), server_default=sa.false(), nullable=False))
+    expires_at = sa.Column("expires_at", sa.BigInteger(), nullable=False)
+    _create_table("used_tokens", expires_at, key=("account_id", "app_id", "jti_digest"))
+    op.create_index("used_tokens_expiry", "used_tokens", ["account_id", "expires_at"])
+
+
 def _create_table(name: str, *columns: sa.Column[Any], key: Sequence[str], options: Mapping[str, Any] = _DENSE) -> None:
     """A table whose key columns are texts, but for those that are given."""
     given = {column.name for column in columns}
@@ -116,8 +122,9 @@ def _create_table(name: str, *columns: sa.Column[Any], key: Sequence[str], optio
 
 
 def downgrade() -> None:
-    for name in ("events", "event_heads", "queue_agents", "agent_skills"):
+    for name in ("used_tokens", "events", "event_heads", "queue_agents", "agent_skills"):
         op.drop_table(name)
+    op.drop_column("apps", "require_jti")
     op.drop_index("transfers_session", "transfers")
     op.drop_column("transfers", "passed_over")
     for name in ("sessions_held", "sessions_conversation"):
