@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Engine
 
 from handoff.domain.model import Agent, AgentKey, KeyUse, Queue, QueueKey, Session, SessionKey, Transfer
 from handoff.service.ports import Changes, KeyName, TransferKey
 from handoff.store import rows, tables
-from handoff.store.batch import Batch, Columns, Row
+from handoff.store.batch import Append, Batch, Change, Columns
 from handoff.store.engine import ThreadConnection
-from handoff.store.feed import append_events
+from handoff.store.feed import to_feed
 
 Fact = TypeVar("Fact")
 
@@ -67,14 +67,20 @@ class SqlTransferTransaction:
 
     def write(self, changes: Changes) -> None:
         """Write everything the batch decided; the events last, since they keep others of their accounts waiting."""
-        self._append(tables.sessions, [rows.new_session_row(new) for new in changes.new_sessions])
-        self._change(tables.sessions, [rows.session_row(session) for session in changes.sessions])
-        self._change(tables.agents, [rows.load_row(agent) for agent in changes.agents])
-        self._append(tables.transfers, [rows.transfer_row(transfer) for transfer in changes.transfers])
-        self._append(tables.callbacks, [rows.callback_row(callback) for callback in changes.callbacks], once=True)
-        self._append(tables.idempotency_keys, [rows.key_row(use) for use in changes.keys])
-        if changes.events:
-            append_events(self._connection, self._batch, changes.events)
+        # By itself, since the same session may be opened and assigned in one batch.
+        opened = Append(tables.sessions, [rows.new_session_row(new) for new in changes.new_sessions])
+        self._batch.write(self._connection, [opened])
+        self._batch.write(
+            self._connection,
+            [
+                Change(tables.sessions, [rows.session_row(session) for session in changes.sessions]),
+                Change(tables.agents, [rows.load_row(agent) for agent in changes.agents]),
+                Append(tables.transfers, [rows.transfer_row(transfer) for transfer in changes.transfers]),
+                Append(tables.callbacks, [rows.callback_row(callback) for callback in changes.callbacks], once=True),
+                Append(tables.idempotency_keys, [rows.key_row(use) for use in changes.keys]),
+                to_feed(changes.events),
+            ],
+        )
 
     def _facts(
         self, columns: Columns, wanted: Collection[Any], to_fact: Callable[[Sequence[Any]], Fact], *, lock: bool = False
@@ -82,11 +88,3 @@ class SqlTransferTransaction:
         found = self._batch.read(self._connection, columns, wanted, lock=lock)
         length = len(columns[0].table.primary_key)
         return {tuple(row[:length]): to_fact(row) for row in found}
-
-    def _change(self, table: Table, changed: Sequence[Row]) -> None:
-        if changed:
-            self._batch.change(self._connection, table, changed)
-
-    def _append(self, table: Table, new: Sequence[Row], *, once: bool = False) -> None:
-        if new:
-            self._batch.append(self._connection, table, new, once=once)
