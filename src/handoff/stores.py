@@ -18,7 +18,9 @@ from handoff.settings import Settings
 from handoff.store.agents import SqlAgents
 from handoff.store.apps import SqlApps
 from handoff.store.audit import SqlAudit
-from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
+from handoff.store.batch import Batch
+from handoff.store.batch_postgres import PostgresBatch
+from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.bringing import SqlDirectoryWriter
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.conversations import SqlConversations

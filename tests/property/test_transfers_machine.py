@@ -24,7 +24,7 @@ from handoff.service.ports import Contended, StoreError, StoreUnavailable, Trans
 from handoff.service.transfer import Outcome, Transfers
 from handoff.store import tables
 from handoff.store.audit import SqlAudit
-from handoff.store.batch import SqliteBatch
+from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.engine import open_writer
 from handoff.store.transfers import SqlTransferStore
 from handoff.store.upgrade import migrate

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from handoff import Settings
 from handoff.domain.event import Event, EventKind
 from handoff.service.feed import After, FeedStore, View
-from handoff.store.batch import PostgresBatch, SqliteBatch
+from handoff.store.batch_postgres import PostgresBatch
+from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.engine import is_sqlite, open_reader, open_writer
 from handoff.store.events import SqlFeed
-from handoff.store.feed import append_events
+from handoff.store.feed import to_feed
 from rigs import sample
 
 PATH = f"/agentassist/api/v1/public/{sample.STREAM}/events"
@@ -53,7 +54,7 @@ class FeedWriter:
 
     def write(self, *events: Event, between: Callable[[Connection], object] = lambda _connection: None) -> None:
         with self._engine.begin() as connection:
-            append_events(connection, self._batch, events)
+            self._batch.write(connection, [to_feed(events)])
             between(connection)
 
     def begin(self) -> Any:
@@ -61,7 +62,7 @@ class FeedWriter:
         return self._engine.begin()
 
     def append(self, connection: Connection, *events: Event) -> None:
-        append_events(connection, self._batch, events)
+        self._batch.write(connection, [to_feed(events)])
 
     def close(self) -> None:
         self._engine.dispose()

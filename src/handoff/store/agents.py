@@ -27,7 +27,7 @@ from handoff.store.agent_rows import (
 )
 from handoff.store.batch import Batch
 from handoff.store.errors import translated
-from handoff.store.feed import append_events
+from handoff.store.feed import to_feed
 from handoff.store.tables import agent_skills, agents, queue_agents, queues, streams
 
 _ACCOUNTS: Final = accounts_of(agents)
@@ -190,7 +190,7 @@ class SqlAgentTransaction:
 
     def append(self, event: Event) -> None:
         """Write an event."""
-        append_events(self._connection, self._batch, [event])
+        self._batch.write(self._connection, [to_feed([event])])
 
 
 def _page(found: Sequence[StoredAgent], *, has_more: bool) -> AgentPage:

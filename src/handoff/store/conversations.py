@@ -15,8 +15,8 @@ from handoff.service.scope import Scope
 from handoff.store.accounts import accounts_of
 from handoff.store.engine import snapshot
 from handoff.store.pages import MOST_SCANNED, Search
+from handoff.store.rows import session_of
 from handoff.store.tables import sessions, streams
-from handoff.store.transfers import session_of
 
 # Attempts of one session that are looked through for its steps, the newest ones.
 _MOST_ATTEMPTS: Final = 10_000

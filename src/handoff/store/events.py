@@ -57,8 +57,8 @@ class SqlFeed:
         """The last positions of those accounts that have any."""
         keys = [(account_id,) for account_id in account_ids]
         with translated(), self._reader.connect() as connection:
-            rows = self._batch.read(connection, event_heads, keys, lock=False)
-        return {row["account_id"]: row["position"] for row in rows}
+            rows = self._batch.read(connection, (event_heads.c.account_id, event_heads.c.position), keys, lock=False)
+        return {row[0]: row[1] for row in rows}
 
     def between(self, account_id: str, after: int, upto: int) -> Sequence[StoredEvent]:
         """Every event behind the one position, up to the other, that is still kept."""

@@ -15,8 +15,8 @@ from handoff.service.scope import Scope
 from handoff.store.accounts import accounts_of
 from handoff.store.engine import snapshot
 from handoff.store.pages import MOST_SCANNED, Search
+from handoff.store.rows import transfer_of
 from handoff.store.tables import sessions, transfers
-from handoff.store.transfers import transfer_of
 
 Conditions = Sequence[ColumnElement[bool]]
 
