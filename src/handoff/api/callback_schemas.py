@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from handoff.api.cursors import WrittenCursor
 from handoff.api.schemas import Id
 from handoff.service.callbacks import HOST_PATTERN, CallbackState, StoredAttempt, StoredCallback
 
@@ -89,7 +90,7 @@ class RedeliverMany(BaseModel):
     host: Host | None = Field(None, description="Of this host only, `name` or `name:port`.")
     since: int | None = Field(None, ge=0, description="Only those recorded at or after this, epoch ms.")
     per_second: float = Field(10, alias="perSecond", gt=0, le=1_000, description="They are spread out to this rate.")
-    cursor: str | None = Field(None, description="The nextCursor of the answer before.")
+    cursor: WrittenCursor | None = Field(None, description="The nextCursor of the answer before.")
 
 
 class RedeliveredMany(BaseModel):

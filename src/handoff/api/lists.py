@@ -6,6 +6,8 @@ from typing import Annotated, Final
 from fastapi import Query
 from pydantic import BeforeValidator, Field
 
+from handoff.api.cursors import WrittenCursor
+
 # Times are at most those that a UUIDv7 can begin with.
 LATEST_MS: Final = (1 << 48) - 1
 MOST_SKIPPED: Final = 10_000
@@ -35,4 +37,4 @@ Skip = Annotated[
     _or(0),
     Query(description="Results to leave out; beyond that go on by cursor."),
 ]
-Cursor = Annotated[str | None, Query(description="Extension: the nextCursor of the page before.")]
+Cursor = Annotated[WrittenCursor | None, Query(description="Extension: the nextCursor of the page before.")]
