@@ -64,8 +64,8 @@ def _declared(
     *,
     _stream_id: StreamId,
     _body: Annotated[
-        AssignToAgent | AssignToQueue | None, Body(description="Or the same names as query parameters.")
-    ] = None,
+        AssignToAgent | AssignToQueue, Body(default_factory=dict, description="Or the same names as query parameters.")
+    ],
     _callback_url: Annotated[Url | None, Query(alias="callbackUrl", max_length=MAX_URL_CHARS)] = None,
     _org_id: Annotated[Id | None, Query(alias="orgId")] = None,
     _agent_id: Annotated[Id | None, Query(alias="aId")] = None,
