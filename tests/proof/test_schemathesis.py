@@ -62,9 +62,19 @@ def schemathesis(url: str, folder: Path, *, phases: str, examples: int) -> tuple
     configuration = folder / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     report = ["--report", "ndjson", "--report-ndjson-path", str(folder / "calls.ndjson")]
+    program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
     said = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run", f"{url}/openapi.json"]
-        + ["--phases", phases, "--max-examples", str(examples), *OPTIONS, *report],
+        [
+            *program,
+            "run",
+            f"{url}/openapi.json",
+            *OPTIONS,
+            "--phases",
+            phases,
+            "--max-examples",
+            f"{examples}",
+            *report,
+        ],
         env=environment("sqlite://"),
         cwd=folder,
         capture_output=True,
@@ -81,7 +91,7 @@ def answered(report: Path) -> set[tuple[str, str, int]]:
 
 
 def _answers(recorder: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
-    for case, interaction in recorder["interactions"].items():
+    for case, interaction in recorder.get("interactions", {}).items():
         called = recorder["cases"][case]["value"]
         if interaction["response"]:
             yield called["method"], called["path"], interaction["response"]["status_code"]

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from handoff.api.kept_json import KeptBody
-from handoff.api.schemas import Id, any_of
+from handoff.api.schemas import Id, IsNumber, any_of
 from handoff.domain.model import AgentStatus
 from handoff.service.agents import CREATED_BY, MAX_QUEUES, MAX_SKILLS, MAX_SLOTS, MAX_STATUS_S, AgentFields
 
@@ -59,7 +59,7 @@ CustomId = Annotated[
     AfterValidator(_require_no_space),
     Field(json_schema_extra={"pattern": r"^[^\s\x1c-\x1f\x85]*$"}),
 ]
-Slots = Annotated[int, Field(ge=0, le=MAX_SLOTS)]
+Slots = Annotated[int, IsNumber, Field(ge=0, le=MAX_SLOTS)]
 NamedIds = Annotated[list[Id], Field(max_length=_MOST_NAMED)]
 
 
@@ -67,7 +67,7 @@ class QueueOfAgent(BaseModel):
     """A queue that the agent belongs to. Further members are ignored."""
 
     id: Id
-    is_preferred: bool = Field(False, alias="isPreferredAgent")
+    is_preferred: StrictBool = Field(False, alias="isPreferredAgent")
 
 
 class SkillOfAgent(BaseModel):
@@ -157,7 +157,7 @@ class StatusChange(BaseModel):
     """Whether the agent is there."""
 
     status: AgentStatus
-    expires_in_s: int | None = Field(
+    expires_in_s: Annotated[int | None, IsNumber] = Field(
         None,
         alias="expiresInSeconds",
         ge=1,

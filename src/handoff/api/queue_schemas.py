@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from handoff.api.agent_schemas import NamedIds
 from handoff.api.kept_json import KeptBody
@@ -34,7 +34,7 @@ class NewMember(BaseModel):
 
     agent_id: Id | None = Field(None, alias="aId")
     user_id: Id | None = Field(None, alias="userId")
-    is_preferred: bool = Field(False, alias="isPreferredAgent")
+    is_preferred: StrictBool = Field(False, alias="isPreferredAgent")
 
     @model_validator(mode="after")
     def _has_an_id(self) -> Self:

@@ -3,13 +3,22 @@
 The names are the vendor's documented ones, in its spelling.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from handoff.domain.address_policy import MAX_URL_CHARS
 from handoff.domain.ids import ID_PATTERN
 
+
+def _require_number(value: object) -> object:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError("must be a number")
+    return value
+
+
+# Of a number in a body: pydantic takes true for 1 and false for none, and text with digits in it.
+IsNumber: Final = BeforeValidator(_require_number)
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Url = Annotated[str, StringConstraints(min_length=1)]
 
