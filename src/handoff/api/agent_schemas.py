@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from handoff.api.kept_json import KeptBody
-from handoff.api.schemas import Id
+from handoff.api.schemas import Id, IsNumber, any_of
 from handoff.domain.model import AgentStatus
 from handoff.service.agents import CREATED_BY, MAX_QUEUES, MAX_SKILLS, MAX_SLOTS, MAX_STATUS_S, AgentFields
 
@@ -44,10 +44,22 @@ def _require_no_space(text: str) -> str:
     return text
 
 
+# The two checks above for the OpenAPI document, in the one spelling of white space that is the same everywhere.
+_NO_SPACE: Final = r"[^@\s\x1c-\x1f\x85]"
 Name = Annotated[str, StringConstraints(max_length=255)]
-EmailId = Annotated[str, StringConstraints(max_length=320), AfterValidator(_require_email)]
-CustomId = Annotated[str, StringConstraints(max_length=255), AfterValidator(_require_no_space)]
-Slots = Annotated[int, Field(ge=0, le=MAX_SLOTS)]
+EmailId = Annotated[
+    str,
+    StringConstraints(max_length=320),
+    AfterValidator(_require_email),
+    Field(json_schema_extra={"pattern": f"^({_NO_SPACE}+@{_NO_SPACE}+)?$"}),
+]
+CustomId = Annotated[
+    str,
+    StringConstraints(max_length=255),
+    AfterValidator(_require_no_space),
+    Field(json_schema_extra={"pattern": r"^[^\s\x1c-\x1f\x85]*$"}),
+]
+Slots = Annotated[int, IsNumber, Field(ge=0, le=MAX_SLOTS)]
 NamedIds = Annotated[list[Id], Field(max_length=_MOST_NAMED)]
 
 
@@ -55,13 +67,13 @@ class QueueOfAgent(BaseModel):
     """A queue that the agent belongs to. Further members are ignored."""
 
     id: Id
-    is_preferred: bool = Field(False, alias="isPreferredAgent")
+    is_preferred: StrictBool = Field(False, alias="isPreferredAgent")
 
 
 class SkillOfAgent(BaseModel):
     """A skill that the agent has, named by one of the ids; kept as it was sent."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=any_of("skillId", "id"))
 
     skill_id: Id | None = Field(None, alias="skillId")
     id: Id | None = None
@@ -145,7 +157,7 @@ class StatusChange(BaseModel):
     """Whether the agent is there."""
 
     status: AgentStatus
-    expires_in_s: int | None = Field(
+    expires_in_s: Annotated[int | None, IsNumber] = Field(
         None,
         alias="expiresInSeconds",
         ge=1,

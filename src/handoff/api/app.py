@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from handoff.api import agents, callbacks, conversations, events, health, queues, sessions, transfers
@@ -37,6 +38,20 @@ _SECURITY: Final = {
     },
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where `auth` is absent."},
 }
+
+# In the order of the document, besides the assignment call, which goes before them.
+_ROUTERS: Final = (
+    conversations.router,
+    sessions.router,
+    sessions.history_router,
+    transfers.router,
+    agents.router,
+    agents.extensions,
+    queues.router,
+    callbacks.router,
+    events.router,
+    health.router,
+)
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -68,18 +83,11 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
     assigning = assign_router()
     app.add_middleware(AssignDoor, router=assigning)
     app.add_middleware(RequestLog)
-    app.include_router(assigning)
-    app.include_router(conversations.router)
-    app.include_router(sessions.router)
-    app.include_router(sessions.history_router)
-    app.include_router(transfers.router)
-    app.include_router(agents.router)
-    app.include_router(agents.extensions)
-    app.include_router(queues.router)
-    app.include_router(callbacks.router)
-    app.include_router(events.router)
-    app.include_router(health.router)
+    routers = (assigning, *_ROUTERS)
+    for router in routers:
+        app.include_router(router)
     _serve_docs(app)
+    app.state.routes = tuple(route for part in (app, *routers) for route in part.routes if isinstance(route, Route))
     _describe(app)
     return app
 

@@ -30,7 +30,8 @@ from handoff.service.ports import StoreError, StoreUnavailable
 _OK: Final = 200
 # What the log and the metrics call a call that left nothing.
 _DRY_RUN: Final = "dry_run"
-_is_idempotency_key = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
+KEY_PATTERN: Final = "[!-~]{1,255}"
+_is_idempotency_key = re.compile(KEY_PATTERN).fullmatch
 
 
 class AssignRoute(APIRoute):

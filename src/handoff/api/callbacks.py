@@ -16,7 +16,7 @@ from handoff.api.callback_schemas import (
     details_of,
     summary_of,
 )
-from handoff.api.cursors import read_cursor, write_cursor
+from handoff.api.cursors import WrittenCursor, read_cursor, write_cursor
 from handoff.api.problems import Refuse
 from handoff.api.resource import Caller, CurrentCaller, resource_router
 from handoff.api.responses import BODY_REFUSALS, refusals
@@ -49,7 +49,7 @@ async def list_callbacks(
     host: Annotated[Host | None, Query(description="Only those for this host, `name` or `name:port`.")] = None,
     since: Annotated[int | None, Query(ge=0, description="Only those recorded at or after this, epoch ms.")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Results on a page.")] = 50,
-    cursor: Annotated[str | None, Query(description="The nextCursor of the page before.")] = None,
+    cursor: Annotated[WrittenCursor | None, Query(description="The nextCursor of the page before.")] = None,
 ) -> CallbackResults:
     """The stream's callbacks, the newest first."""
     before = None if cursor is None else read_cursor(cursor)[0]

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from handoff.api.kept_json import require_tellable
 from handoff.api.schemas import Id
@@ -208,10 +210,18 @@ class Conversation(_Wire):
     call_id_data: str | None = Field(None, alias="CallIDData", description=_NOT_KEPT)
 
 
+class _InPart:
+    """For a schema: an object of which members may be missing."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        whole = handler.resolve_ref_schema(handler(core))
+        return {name: value for name, value in whole.items() if name != "required"}
+
+
 class ConversationResults(BaseModel):
     """A page of conversations, the newest first."""
 
-    results: list[Conversation]
+    results: list[Annotated[Conversation, _InPart()]]
     next_cursor: str | None = Field(
         serialization_alias="nextCursor",
         description="Extension: send it as `cursor` for the next page, which may be there even after a short or empty "

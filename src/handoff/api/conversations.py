@@ -10,7 +10,7 @@ from handoff.api.access import ANALYTICS
 from handoff.api.conversation_objects import conversation_of
 from handoff.api.conversation_schemas import STATUS_OF, Conversation, ConversationResults, ConversationStatus
 from handoff.api.cursors import read_cursor, write_cursor
-from handoff.api.lists import MOST_SKIPPED, Cursor, Limit, NoneIfEmpty, Since, Skip, Words
+from handoff.api.lists import MOST_SKIPPED, Cursor, IdOrEmpty, Limit, Since, Skip, Words
 from handoff.api.lookup import looked_up
 from handoff.api.problems import Refuse
 from handoff.api.resource import CurrentCaller, resource_router
@@ -36,8 +36,8 @@ async def list_conversations(
     limit: Limit = 50,
     fields: Annotated[str | None, Query(description="The members to show, with commas between them.")] = None,
     status: Annotated[list[ConversationStatus], Words, Query(description="Only those with one of these.")] = [],  # noqa: B006 (FastAPI copies it)
-    source: Annotated[Id | None, NoneIfEmpty, Query(description="Only those of this channel.")] = None,
-    language: Annotated[Id | None, NoneIfEmpty, Query(description="Only those in this language.")] = None,
+    source: Annotated[IdOrEmpty, Query(description="Only those of this channel.")] = None,
+    language: Annotated[IdOrEmpty, Query(description="Only those in this language.")] = None,
     state: Annotated[SessionState | None, Query(description="Extension: only those in this state.")] = None,
     agent_id: Annotated[Id | None, Query(alias="agentId", description="Extension: only those with this agent.")] = None,
     queue_id: Annotated[Id | None, Query(alias="queueId", description="Extension: only those in this queue.")] = None,

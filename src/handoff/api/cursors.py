@@ -2,13 +2,20 @@
 
 import base64
 import json
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import WithJsonSchema
 
 from handoff.api.problems import Refuse
 from handoff.domain.ids import is_row_id
 from handoff.domain.refusals import Refusal
 
 _LONGEST: Final = 1_024
+
+# One that a caller sends, as the OpenAPI document describes it; whether it is one tells `read_cursor`.
+WrittenCursor = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+={0,2}$", "maxLength": _LONGEST})
+]
 # More than any time or count that a cursor carries, and no more than a store can compare.
 _GREATEST: Final = 1 << 53
 

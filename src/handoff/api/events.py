@@ -40,7 +40,8 @@ _REFUSALS: Final[dict[type[FeedRefusal], Refusal]] = {
     TooManyStreams: Refusal.OVERLOADED,
 }
 _LATEST: Final = "latest"
-_is_position = re.compile(r"[0-9]{1,18}").fullmatch
+_POSITION: Final = "[0-9]{1,18}"
+_is_position = re.compile(_POSITION).fullmatch
 
 
 @router.get(
@@ -60,6 +61,7 @@ async def follow_events(
             description="The id to go on behind, or `latest`: with what happens from now on. Without it a page begins "
             "with the oldest event that is kept, a stream with the next one.",
             examples=["17"],
+            json_schema_extra={"pattern": f"^(latest|{_POSITION})$"},
         ),
     ] = None,
     agent_id: Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Query, Response
 
-from handoff.api.cursors import read_cursor, write_cursor
+from handoff.api.cursors import WrittenCursor, read_cursor, write_cursor
 from handoff.api.problems import Refuse
 from handoff.domain.refusals import Refusal
 
@@ -25,7 +25,7 @@ CURSOR_HEADER: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 PageNumber = Annotated[int, Query(ge=1, description="The page, from 1; far ones are reached by cursor.")]
-Cursor = Annotated[str | None, Query(description="Extension: where to go on, as the answer before gave it.")]
+Cursor = Annotated[WrittenCursor | None, Query(description="Extension: where to go on, as the answer before gave it.")]
 
 
 def skip_to(page: int, limit: int, cursor: str | None) -> int:

@@ -5,6 +5,7 @@ from typing import Final
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from handoff.domain import message
 from handoff.domain.refusals import Refusal
@@ -45,15 +46,24 @@ def refusal_response(
     )
 
 
-async def answer_http_exception(_request: Request, error: Exception) -> Response:
+async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the same shape."""
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for nothing else)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(_methods_of_path(request)))
     return Response(
         message.plain_problem(error.status_code, error.detail),
         status_code=error.status_code,
         media_type=PROBLEM_JSON,
-        headers=error.headers,
+        headers=headers,
     )
+
+
+def _methods_of_path(request: Request) -> set[str]:
+    """What the path can be asked with, whichever route it is that serves it: starlette knows one route's methods."""
+    here = (route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return {method for route in here for method in route.methods or ()}
 
 
 async def answer_unexpected(_request: Request, _error: Exception) -> Response:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from handoff.api.agent_schemas import NamedIds
 from handoff.api.kept_json import KeptBody
-from handoff.api.schemas import Id
+from handoff.api.schemas import Id, any_of
 from handoff.service.agent_store import Member, StoredAgent, StoredQueue
 from handoff.service.agents import CREATED_BY
 from handoff.service.queues import MAX_AGENTS, QueueFields, WantedMember
@@ -30,9 +30,11 @@ _OURS: Final = frozenset({CREATED_BY, "agentCount"})
 class NewMember(BaseModel):
     """An agent to belong to the queue, named by either id; by both where they are the same agent's."""
 
+    model_config = ConfigDict(json_schema_extra=any_of("aId", "userId"))
+
     agent_id: Id | None = Field(None, alias="aId")
     user_id: Id | None = Field(None, alias="userId")
-    is_preferred: bool = Field(False, alias="isPreferredAgent")
+    is_preferred: StrictBool = Field(False, alias="isPreferredAgent")
 
     @model_validator(mode="after")
     def _has_an_id(self) -> Self:
@@ -127,8 +129,14 @@ class QueueResults(BaseModel):
     )
 
 
+def _names(some: str) -> dict[str, Any]:
+    return {"required": [some], "properties": {some: {"type": "array", "minItems": 1}}}
+
+
 class MembershipQuery(BaseModel):
     """Whose agents, or whose queues: one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_names("queueIds"), _names("agentIds")]})
 
     queue_ids: NamedIds = Field([], alias="queueIds", description="The agents of any of these queues.")
     agent_ids: NamedIds = Field(

@@ -3,15 +3,39 @@
 The names are the vendor's documented ones, in its spelling.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from handoff.domain.address_policy import MAX_URL_CHARS
 from handoff.domain.ids import ID_PATTERN
 
+
+def _require_number(value: object) -> object:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError("must be a number")
+    return value
+
+
+# Of a number in a body: pydantic takes true for 1 and false for none, and text with digits in it.
+IsNumber: Final = BeforeValidator(_require_number)
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Url = Annotated[str, StringConstraints(min_length=1)]
+
+
+def one_of(*names: str) -> dict[str, Any]:
+    """For a schema: that an object has a value under exactly one of these names. Pydantic checks it elsewhere."""
+    return {"oneOf": [_has(name) for name in names]}
+
+
+def any_of(*names: str) -> dict[str, Any]:
+    """For a schema: that an object has a value under one of these names, or under several."""
+    return {"anyOf": [_has(name) for name in names]}
+
+
+def _has(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
 
 _AGENT = "a-8cd2673-0cb7-462d-9453-0ee60e52xxxx"
 _OTHER_AGENT = "a-220172c-856e-4db6-a2d1-d4c2dabexxxx"
@@ -25,7 +49,7 @@ _TRANSFER = "tr_019aad5e-5d1c-7c61-8d7b-0c8d3e1f2a3b"
 class FallbackTarget(BaseModel):
     """Another agent, or a queue: one of the two."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra=one_of("aId", "queueId"))
 
     agent_id: Id | None = Field(None, alias="aId", examples=[_OTHER_AGENT])
     queue_id: Id | None = Field(None, alias="queueId", examples=[_QUEUE])
@@ -60,6 +84,7 @@ class _Assign(BaseModel):
     callback_url: str = Field(
         alias="callbackUrl",
         description="Absolute http or https URL that is told the outcome.",
+        min_length=1,
         max_length=MAX_URL_CHARS,
         examples=["http://localhost:8009"],
     )
