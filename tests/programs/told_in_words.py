@@ -97,6 +97,6 @@ def every_method_is_allowed(context: CheckContext, response: Response, case: Cas
         _check("allow_header_conformance")(context, response, case)
 
 
-def _check(name: str) -> Callable[[CheckContext, Response, Case], Any]:
+def _check(name: str) -> Callable[[CheckContext, Response, Case[Any]], Any]:
     (found,) = [check for check in CHECKS.get_all() if check.__name__ == name]
     return found

@@ -59,7 +59,7 @@ CustomId = Annotated[
     AfterValidator(_require_no_space),
     Field(json_schema_extra={"pattern": r"^[^\s\x1c-\x1f\x85]*$"}),
 ]
-Slots = Annotated[int, IsNumber, Field(ge=0, le=MAX_SLOTS)]
+Slots = Annotated[int, Field(ge=0, le=MAX_SLOTS), IsNumber]
 NamedIds = Annotated[list[Id], Field(max_length=_MOST_NAMED)]
 
 
@@ -157,11 +157,9 @@ class StatusChange(BaseModel):
     """Whether the agent is there."""
 
     status: AgentStatus
-    expires_in_s: Annotated[int | None, IsNumber] = Field(
+    expires_in_s: Annotated[int | None, Field(ge=1, le=MAX_STATUS_S), IsNumber] = Field(
         None,
         alias="expiresInSeconds",
-        ge=1,
-        le=MAX_STATUS_S,
         description="After so many seconds the agent reads OFFLINE, unless this call is made again before; "
         "without it, never.",
     )

@@ -88,11 +88,11 @@ class RedeliverMany(BaseModel):
 
     state: Literal["dead", "delivered", "cancelled"] = Field("dead", description="Which ones.")
     host: Host | None = Field(None, description="Of this host only, `name` or `name:port`.")
-    since: Annotated[int | None, IsNumber] = Field(
-        None, ge=0, description="Only those recorded at or after this, epoch ms."
+    since: Annotated[int | None, Field(ge=0), IsNumber] = Field(
+        None, description="Only those recorded at or after this, epoch ms."
     )
-    per_second: Annotated[float, IsNumber] = Field(
-        10, alias="perSecond", gt=0, le=1_000, description="They are spread out to this rate."
+    per_second: Annotated[float, Field(gt=0, le=1_000), IsNumber] = Field(
+        10, alias="perSecond", description="They are spread out to this rate."
     )
     cursor: WrittenCursor | None = Field(None, description="The nextCursor of the answer before.")
 
