@@ -25,7 +25,8 @@ run: setup ## Start the service with sample data and a callback receiver
 test: setup ## Run the checks and every test, with branch coverage
 	@$(MAKE) --no-print-directory check
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile --ignore tests/proof
+	$(BIN)/coverage run -m pytest tests/proof
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -37,25 +38,27 @@ proof: setup ## Run the proofs in their long form, with figures (PART=crash or i
 	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash and PART=isolation"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
-BENCH := deliveries claims
+# Those of minutes are run by name only: growth, soak.
+BENCH := assign sustained pair deliveries claims imports start limits
 
-bench: setup ## Measure deliveries and claims, and print tables (PART=deliveries or claims: that one; ARGS: its options)
+bench: setup ## Measure, and print tables (PART=growth, soak or any other: that one; ARGS: its options)
 	@for part in $(or $(PART),$(BENCH)); do \
 		PYTHONPATH=tests $(BIN)/python -m bench.$$part $(ARGS) && echo || exit; \
 	done
 
-check: setup ## Lint, types, import contracts, documents against the code
+check: setup ## Lint, types, import contracts, security, documents against the code
 	$(BIN)/python -m pip check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit/test_drift.py tests/unit/test_drift_operations.py
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+	$(BIN)/pytest -q tests/unit/test_drift.py tests/unit/test_drift_operations.py tests/unit/test_tree.py
 
 lock: setup ## Pin the newest allowed versions again, with hashes
 	for in in pyproject.toml:run requirements/build.in:build requirements/dev.in:dev; do \
 		$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
-			--upgrade $${in%%:*} -o requirements/$${in##*:}.txt \
+			$$(test $${in##*:} = run && echo "--all-extras") --upgrade $${in%%:*} -o requirements/$${in##*:}.txt \
 			$$(test $${in##*:} = dev && echo "-c requirements/run.txt -c requirements/build.txt"); \
 	done
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from bench.processes import STORES, fresh_store
 from handoff import Settings
-from handoff.dispatching import open_outbox
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.lanes import Lanes
 from handoff.service.ports import Outbox
+from handoff.stores import open_outbox
 from handoff.system import SystemClock
 from rigs.backlog import queue_up
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from handoff import Settings
-from handoff.bootstrap import migrate_store
+from handoff.migrating import migrate_store
 from rigs.postgres import PostgresServer
 from rigs.service import environment
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 import sys
+from collections.abc import Callable
 from typing import cast
 
 import uvloop
@@ -16,17 +17,23 @@ _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
-class _Sink(asyncio.Protocol):
-    def __init__(self) -> None:
+class Sink(asyncio.Protocol):
+    """One connection; `on_request` is called for each request before it is answered."""
+
+    def __init__(self, on_request: Callable[[], object] = lambda: None) -> None:
+        self._on_request = on_request
         self._came = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep it open for good."""
         self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is one, though it does not say so
 
     def data_received(self, data: bytes) -> None:
+        """Answer every request that is complete."""
         self._came += data
         while (end := self._end_of_request()) is not None:
             self._came = self._came[end:]
+            self._on_request()
             self._transport.write(_ANSWER)
 
     def _end_of_request(self) -> int | None:
@@ -40,7 +47,7 @@ class _Sink(asyncio.Protocol):
 
 async def _serve(count: int) -> None:
     loop = asyncio.get_running_loop()
-    servers = [await loop.create_server(_Sink, "127.0.0.1", 0, backlog=256) for _ in range(count)]
+    servers = [await loop.create_server(Sink, "127.0.0.1", 0, backlog=256) for _ in range(count)]
     print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
     await asyncio.Event().wait()
 

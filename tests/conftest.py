@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import migrate_store
+from handoff.migrating import migrate_store
 from rigs import sample
 from rigs.postgres import PostgresServer
 from rigs.service import Service

@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from handoff.bootstrap import create_app, load_directory
+    from handoff.bootstrap import create_app
+    from handoff.directory import load_directory
     from handoff.settings import Settings, SettingsError
 
 __all__ = ["Settings", "SettingsError", "create_app", "load_directory"]
@@ -17,7 +18,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "create_app": "handoff.bootstrap",
-    "load_directory": "handoff.bootstrap",
+    "load_directory": "handoff.directory",
     "Settings": "handoff.settings",
     "SettingsError": "handoff.settings",
 }

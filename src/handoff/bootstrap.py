@@ -2,59 +2,50 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from fastapi import FastAPI
 
 from handoff import __version__
 from handoff.api.app import build_app
 from handoff.api.auth import Authenticator
-from handoff.api.directory_schemas import to_row
 from handoff.api.services import Services
-from handoff.delivery.signature import app_secret, show_secret
-from handoff.dispatching import (
-    address_rules,
-    batch_for,
-    dispatching,
-    require_store,
-    signing_secrets,
-    threads,
-    writer_engine,
-)
+from handoff.dispatching import address_rules, dispatching, threads
 from handoff.domain.address_policy import refuse_url
-from handoff.domain.model import AssignRequest
 from handoff.domain.rules import Reassign
+from handoff.feeding import Tellers, feeding, telling
+from handoff.limiting import checking_tokens, limiting, require_rate_store
 from handoff.metering import metering
-from handoff.service.callbacks import Callbacks
+from handoff.migrating import prepare_store
 from handoff.service.committer import Committer
 from handoff.service.directory import Directory
-from handoff.service.directory_file import Entry
 from handoff.service.dispatcher import Dispatcher
-from handoff.service.importing import ImportReport, import_entries
+from handoff.service.following import Feed
 from handoff.service.meter import Meter
+from handoff.service.outcomes import Answer, Moved, Request, Settled
 from handoff.service.ports import TransferStore
-from handoff.service.transfer import Answer, Transfers
+from handoff.service.rates import Budgets
+from handoff.service.transfer import Transfers
+from handoff.service.used_tokens import UsedTokens
 from handoff.service.worker import Worker
 from handoff.settings import Settings
-from handoff.store.audit import SqlAudit
-from handoff.store.callbacks import SqlCallbacks
-from handoff.store.directory import SqlDirectory, SqlDirectoryWriter
-from handoff.store.engine import is_sqlite, open_reader, open_writer
-from handoff.store.errors import translated
-from handoff.store.schema import require_revision
-from handoff.store.transfers import SqlTransferStore
-from handoff.store.upgrade import migrate
-from handoff.store.wakeups import notifying
+from handoff.signing import signing_secrets
+from handoff.store.engine import is_sqlite
+from handoff.stores import open_agents, open_callbacks, open_conversations, open_directory, open_transfer_store
 from handoff.system import SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
+if TYPE_CHECKING:
+    from handoff.domain.lifecycle import Opened
+    from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest
+
 _URLS_REMEMBERED: Final = 4_096
 _READ_THREADS: Final = 2
-_DAY_MS: Final = 86_400_000
 
 # Past every bound that the store itself sets on a batch.
 _BATCH_DEADLINE_S: Final = 20.0
@@ -76,21 +67,8 @@ def create_app(
     """
     chosen = settings or Settings.load()
     signing_secrets(chosen)
+    require_rate_store(chosen)
     return build_app(__version__, partial(_running, chosen, open_transfers or open_transfer_store, metrics_port))
-
-
-def open_transfer_store(settings: Settings) -> TransferStore:
-    """The store that the committer writes to: a commit there is on disk."""
-    engine = open_writer(settings.database_url, durability="FULL", prepare=settings.database_prepare)
-    return SqlTransferStore(engine, batch_for(settings))
-
-
-def prepare_store(settings: Settings) -> None:
-    """Make the store usable: the embedded one is migrated, PostgreSQL must have been. Raises StoreError."""
-    if is_sqlite(settings.database_url):
-        migrate_store(settings)
-    else:
-        require_store(settings)
 
 
 @asynccontextmanager
@@ -104,32 +82,45 @@ async def _running(
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(writer, prepare_store, settings)
         meter = await stack.enter_async_context(metering(settings, metrics_port))
+        feed = await stack.enter_async_context(feeding(settings, meter))
         dispatcher = None
         if settings.dispatcher == "inline":
             # SQLite has one writer at a time: sharing its thread is better than waiting for its lock.
             shared = writer if is_sqlite(settings.database_url) else None
             dispatcher = await stack.enter_async_context(dispatching(settings, executor=shared, meter=meter))
-        wake = await stack.enter_async_context(_waking(settings, dispatcher))
-        committer = stack.enter_context(_committer(settings, open_transfers, writer, wake, meter))
+        tell = await stack.enter_async_context(telling(settings, feed, dispatcher))
+        committer = stack.enter_context(_committer(settings, open_transfers, writer, tell.both, meter))
         committer.start()
         stack.push_async_callback(committer.stop)
-        directory = _directory(settings, reader, stack)
-        callbacks = open_callbacks(settings, wake=partial(loop.call_soon_threadsafe, wake))
-        stack.callback(callbacks.store.close)
-        changer = Worker(writer if is_sqlite(settings.database_url) else reader)
-        yield _services(settings, committer, dispatcher, directory, callbacks, Worker(reader), changer, meter)
+        parts = _Parts(
+            settings=settings,
+            committer=committer,
+            dispatcher=dispatcher,
+            feed=feed,
+            tell=tell,
+            budgets=await stack.enter_async_context(limiting(settings, meter)),
+            used_tokens=await stack.enter_async_context(checking_tokens(settings, writer, meter)),
+            reader=Worker(reader),
+            writer=Worker(writer if is_sqlite(settings.database_url) else reader),
+            meter=meter,
+        )
+        yield _services(parts, stack)
 
 
-@asynccontextmanager
-async def _waking(settings: Settings, dispatcher: Dispatcher | None) -> AsyncIterator[Callable[[], None]]:
-    """What to call when callbacks were written: it wakes this process's dispatcher, or those of others."""
-    if dispatcher is not None:
-        yield dispatcher.wake
-    elif is_sqlite(settings.database_url):
-        yield lambda: None
-    else:
-        async with notifying(settings.database_url) as notify:
-            yield notify
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What is at work while the service runs."""
+
+    settings: Settings
+    committer: Committer[Request, Settled]
+    dispatcher: Dispatcher | None
+    feed: Feed
+    tell: Tellers
+    budgets: Budgets | None
+    used_tokens: UsedTokens
+    reader: Worker
+    writer: Worker
+    meter: Meter
 
 
 @contextmanager
@@ -139,13 +130,13 @@ def _committer(
     writer: ThreadPoolExecutor,
     wake: Callable[[], None],
     meter: Meter,
-) -> Iterator[Committer[AssignRequest, Answer]]:
+) -> Iterator[Committer[Request, Settled]]:
     store = open_transfers(settings)
     transfers = Transfers(
         store, clock=SystemClock(), ids=SystemIds(), reassign=Reassign(settings.reassign), meter=meter
     )
     yield Committer(
-        transfers.assign,
+        transfers.settle,
         executor=writer,
         queue_limit=settings.queue_limit,
         batch_limit=settings.batch_limit,
@@ -158,99 +149,57 @@ def _committer(
     writer.submit(store.close).result()
 
 
-def _directory(settings: Settings, reader: ThreadPoolExecutor, stack: AsyncExitStack) -> Directory:
-    store = open_directory(settings)
-    stack.callback(store.close)
-    # A token may be trusted on a directory entry that is about to lapse: each gets half of the whole.
-    return Directory(store, worker=Worker(reader), trust_s=settings.token_cache_seconds / 2)
-
-
-def _services(
-    settings: Settings,
-    committer: Committer[AssignRequest, Answer],
-    dispatcher: Dispatcher | None,
-    directory: Directory,
-    callbacks: Callbacks,
-    reader: Worker,
-    writer: Worker,
-    meter: Meter,
-) -> Services:
-    async def check_ready() -> dict[str, str | None]:
-        checks = {"store": await directory.problem(), "committer": None if committer.is_alive else "stopped"}
-        if dispatcher is not None:
-            checks["dispatcher"] = None if dispatcher.is_alive else "stopped"
-        return checks
-
+def _services(parts: _Parts, stack: AsyncExitStack) -> Services:
+    settings = parts.settings
+    in_loop = asyncio.get_running_loop().call_soon_threadsafe
+    directory = _directory(parts, stack)
+    callbacks = open_callbacks(settings, wake=partial(in_loop, parts.tell.callbacks))
+    stack.callback(callbacks.store.close)
+    conversations, history = open_conversations(settings)
+    stack.callback(conversations.store.close)
+    agents, queues = open_agents(settings, changed=partial(in_loop, parts.tell.events))
+    stack.callback(agents.store.close)
+    submit = parts.committer.submit
     return Services(
-        assign=committer.submit,
+        # One committer takes every kind of request; what each kind comes to, `Ledger.settle` tells.
+        assign=cast("Callable[[AssignRequest], Awaitable[Answer]]", submit),
+        open_session=cast("Callable[[OpenRequest], Awaitable[Opened]]", submit),
+        move_session=cast("Callable[[MoveRequest], Awaitable[Moved]]", submit),
         authenticator=Authenticator(
             directory, SystemClock(), trust_s=settings.token_cache_seconds / 2, leeway_s=settings.token_leeway_seconds
         ),
         directory=directory,
+        agents=agents,
+        queues=queues,
         callbacks=callbacks,
-        reader=reader,
-        writer=writer,
+        conversations=conversations,
+        history=history,
+        feed=parts.feed,
+        budgets=parts.budgets,
+        used_tokens=parts.used_tokens,
+        reader=parts.reader,
+        writer=parts.writer,
         ids=SystemIds(),
         refuse_callback_url=lru_cache(_URLS_REMEMBERED)(partial(refuse_url, rules=address_rules(settings))),
-        check_ready=check_ready,
-        meter=meter,
+        check_ready=partial(_check_ready, parts, directory),
+        meter=parts.meter,
         tell=Teller(SystemClock()),
     )
 
 
-def load_directory(settings: Settings, directory: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
-    """Bring a directory, of the shape of `handoff import`'s file, into the store that the settings name.
-
-    For tests and small set-ups. Raises ValueError with a sentence for each row that cannot be taken.
-    """
-    found = (Entry(section, line=0, value=row) for section, rows in directory.items() for row in rows)
-    report = import_directory(settings, found)
-    if report.errors:
-        raise ValueError("\n".join(sentence.removeprefix("line 0: ") for sentence in report.errors))
+def _directory(parts: _Parts, stack: AsyncExitStack) -> Directory:
+    store = open_directory(parts.settings)
+    stack.callback(store.close)
+    # A token may be trusted on a directory entry that is about to lapse: each gets half of the whole.
+    return Directory(store, worker=parts.reader, trust_s=parts.settings.token_cache_seconds / 2)
 
 
-def import_directory(
-    settings: Settings, found: Iterable[Entry], on_progress: Callable[[ImportReport], None] = lambda _report: None
-) -> ImportReport:
-    """Bring the entries of a directory file into the store. Raises StoreError and DirectoryFileError."""
-    prepare_store(settings)
-    writer = SqlDirectoryWriter(writer_engine(settings))
-    try:
-        return import_entries(found, to_row, writer, on_progress)
-    finally:
-        writer.close()
-
-
-def open_directory(settings: Settings) -> SqlDirectory:
-    """The stored apps and streams, for reading."""
-    return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare))
-
-
-def open_callbacks(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> Callbacks:
-    """The stored callbacks, to look at and to set going again; `wake` is called when some are due."""
-    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
-    return Callbacks(store=SqlCallbacks(reader, writer_engine(settings)), clock=SystemClock(), wake=wake)
-
-
-def open_audit(settings: Settings) -> SqlAudit:
-    """The store's auditor. Raises StoreError where the store has another revision."""
-    reader = open_reader(settings.database_url, prepare=settings.database_prepare, is_patient=True)
-    with translated(), reader.connect() as connection:
-        require_revision(connection)
-    kept_ms = round(min(settings.retention_delivered_days, settings.retention_dead_days) * _DAY_MS)
-    writer = writer_engine(settings, is_patient=True)
-    return SqlAudit(reader, writer, kept_since=SystemClock().now_ms() - kept_ms)
-
-
-def migrate_store(settings: Settings) -> tuple[str | None, str]:
-    """Bring the store to this version's revision; the revisions before and after. Raises StoreError."""
-    engine = writer_engine(settings, is_patient=True)
-    try:
-        return migrate(engine)
-    finally:
-        engine.dispose()
-
-
-def app_callback_secrets(settings: Settings, app_id: str) -> list[str]:
-    """What an app's receivers verify callbacks with, newest first, as `whsec_…`."""
-    return [show_secret(app_secret(master, app_id)) for master in signing_secrets(settings)]
+async def _check_ready(parts: _Parts, directory: Directory) -> dict[str, str | None]:
+    checks = {
+        "store": await directory.problem(),
+        "committer": None if parts.committer.is_alive else "stopped",
+        "feed": None if parts.feed.is_open else "stopped",
+    }
+    if parts.dispatcher is not None:
+        checks["dispatcher"] = None if parts.dispatcher.is_alive else "stopped"
+    return checks

@@ -7,29 +7,21 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Final
-
-from sqlalchemy import Engine
 
 from handoff import __version__
 from handoff.delivery.sender import HttpSender, SenderOptions
-from handoff.delivery.signature import Signer, parse_secret
+from handoff.delivery.signature import Signer
 from handoff.domain.address_policy import AddressRules
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.meter import UNMEASURED, Meter
-from handoff.service.retention import Retention, purge_for_ever
-from handoff.settings import Settings, SettingsError
-from handoff.store.batch import Batch, PostgresBatch, SqliteBatch
-from handoff.store.engine import is_sqlite, open_writer
-from handoff.store.errors import translated
-from handoff.store.outbox import SqlOutbox
-from handoff.store.retention import SqlRetention
-from handoff.store.schema import require_revision
-from handoff.store.wakeups import listening
+from handoff.service.retention import purge_for_ever
+from handoff.settings import Settings
+from handoff.signing import signing_secrets
+from handoff.store.engine import is_sqlite
+from handoff.store.wakeups import Channel, listening
+from handoff.stores import open_outbox, retaining
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
-
-_DAY_MS: Final = 86_400_000
 
 
 @asynccontextmanager
@@ -69,7 +61,7 @@ async def dispatching(
         stack.push_async_callback(dispatcher.stop)
         stack.enter_context(_purging(settings, thread))
         if not is_sqlite(settings.database_url):
-            await stack.enter_async_context(listening(settings.database_url, dispatcher.wake))
+            await stack.enter_async_context(listening(settings.database_url, {Channel.CALLBACKS: dispatcher.wake}))
         yield dispatcher
 
 
@@ -79,35 +71,6 @@ def _purging(settings: Settings, executor: ThreadPoolExecutor) -> Iterator[None]
         purger = asyncio.get_running_loop().create_task(purge_for_ever(retention, executor), name="purger")
         yield
         purger.cancel()
-
-
-@contextmanager
-def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over, as the settings say."""
-    store = SqlRetention(writer_engine(settings))
-    yield Retention(
-        store=store,
-        clock=SystemClock(),
-        delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
-        dead_ms=round(settings.retention_dead_days * _DAY_MS),
-    )
-    store.close()
-
-
-def open_outbox(settings: Settings) -> SqlOutbox:
-    """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
-    engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
-    return SqlOutbox(engine, batch_for(settings))
-
-
-def require_store(settings: Settings) -> None:
-    """See to it that the store has this version's tables. Raises StoreError."""
-    engine = writer_engine(settings)
-    try:
-        with translated(), engine.connect() as connection:
-            require_revision(connection)
-    finally:
-        engine.dispose()
 
 
 def address_rules(settings: Settings) -> AddressRules:
@@ -121,28 +84,8 @@ def address_rules(settings: Settings) -> AddressRules:
     )
 
 
-def batch_for(settings: Settings) -> Batch:
-    """The dialect seam for the store that the settings name."""
-    return SqliteBatch() if is_sqlite(settings.database_url) else PostgresBatch()
-
-
-def signing_secrets(settings: Settings) -> list[bytes]:
-    """The live master secrets, newest first; none where callbacks are not signed. Raises SettingsError."""
-    if settings.callback_signing == "off":
-        return []
-    try:
-        return [parse_secret(secret.get_secret_value()) for secret in settings.callback_secrets]
-    except ValueError as error:
-        raise SettingsError(f"HANDOFF_CALLBACK_SECRETS: {error}") from None
-
-
 @contextmanager
 def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
     """So many threads, which end with the block."""
     with ThreadPoolExecutor(count, thread_name_prefix=name) as executor:
         yield executor
-
-
-def writer_engine(settings: Settings, *, is_patient: bool = False) -> Engine:
-    """An engine for one thread that writes to the store that the settings name."""
-    return open_writer(settings.database_url, prepare=settings.database_prepare, is_patient=is_patient)

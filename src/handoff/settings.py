@@ -2,17 +2,24 @@
 
 import ipaddress
 import os
+import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from handoff.domain.rate import Rate, parse_rate
+
 PREFIX = "HANDOFF_"
+
+# What Fernet takes: the base64 of 32 bytes, in the alphabet for URLs.
+_is_secret_key: Final = re.compile(r"[A-Za-z0-9_-]{43}=").fullmatch
+_MAKE_KEY: Final = "make one with `openssl rand -base64 32 | tr '+/' '-_'`"
 
 
 class SettingsError(Exception):
@@ -33,6 +40,11 @@ class Settings(BaseSettings):
     database_prepare: bool = Field(
         default=True,
         description="Server-side prepared statements on PostgreSQL. Off behind a pooler in transaction mode.",
+    )
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="Keys that apps' secrets are sealed with in the store, separated by commas, newest first. "
+        "Production needs one; development without stores secrets in clear.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
@@ -60,6 +72,16 @@ class Settings(BaseSettings):
     )
     grace_seconds: float = Field(
         default=20, ge=0, le=3_600, description="Seconds that a stop waits for requests and callbacks under way."
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        description="Calls that an account may make, as `60/minute` (or second, hour, day): so many transfers, and as "
+        "many other calls; unset: any number.",
+    )
+    rate_limit_store: SecretStr | None = Field(
+        default=None,
+        description="Redis that counts the calls of several processes together: a URL with `redis://`, `rediss://` or "
+        "`unix://`; unset: each process counts its own.",
     )
     token_cache_seconds: float = Field(
         default=5,
@@ -117,6 +139,15 @@ class Settings(BaseSettings):
     retention_dead_days: float = Field(
         default=30, gt=0, le=3_650, description="Days that dead and cancelled callbacks are kept, with their attempts."
     )
+    retention_events_days: float = Field(
+        default=7, gt=0, le=3_650, description="Days that events of the feed are kept, for those who read it later."
+    )
+    event_streams_limit: int = Field(
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Streams of events that one process serves before the answer is 503.",
+    )
     log_format: Literal["console", "json"] = Field(
         default="console", description="`console` for people, `json` for machines."
     )
@@ -132,10 +163,31 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(problem) for problem in error.errors())) from None
 
-    @field_validator("callback_allow_nets", "callback_allow_hosts", "callback_secrets", mode="before")
+    @field_validator("secret_keys", "callback_allow_nets", "callback_allow_hosts", "callback_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_rate(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_rate(value)
+        return value
+
+    @field_validator("rate_limit_store")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            return value
+        raise ValueError("use redis://host:port/number, rediss:// for TLS, or unix:///path/to/socket")
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _are_secret_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(_is_secret_key(key.get_secret_value()) for key in value):
+            raise ValueError(f"each key is the base64 of 32 bytes, with - and _ in place of + and /: {_MAKE_KEY}")
+        return value
 
     @field_validator("callback_ca_file")
     @classmethod
@@ -157,22 +209,35 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        misfits = list(self._misfits())
+        if misfits:
+            raise ValueError("\n".join(misfits))
+        return self
+
+    def _misfits(self) -> Iterator[str]:
+        """A sentence for each thing that the settings, fine one by one, cannot be together."""
         if self.callback_policy == "development" and not _is_loopback(self.host):
-            raise ValueError(
+            yield (
                 f"HANDOFF_CALLBACK_POLICY=development lets callbacks reach this machine, so it is refused when "
                 f"listening on {self.host}: set HANDOFF_CALLBACK_POLICY=production or HANDOFF_HOST=127.0.0.1"
             )
         if self.callback_policy == "production" and self.callback_signing == "on" and not self.callback_secrets:
-            raise ValueError(
+            yield (
                 "callbacks would go out unsigned: set HANDOFF_CALLBACK_SECRETS (whsec_ and the output of "
                 "`openssl rand -base64 32`) or say HANDOFF_CALLBACK_SIGNING=off"
             )
+        if self.callback_policy == "production" and not self.secret_keys:
+            yield f"apps' secrets would be stored in clear: set HANDOFF_SECRET_KEYS ({_MAKE_KEY})"
         if self.callback_lease_seconds < 2 * self.callback_timeout_seconds + 10:
-            raise ValueError(
+            yield (
                 f"HANDOFF_CALLBACK_LEASE_SECONDS must be at least {2 * self.callback_timeout_seconds + 10:g}, twice "
                 "HANDOFF_CALLBACK_TIMEOUT_SECONDS and 10 more, or callbacks under way would be taken over"
             )
-        return self
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often an account may call; None: any number of times."""
+        return None if self.rate_limit is None else parse_rate(self.rate_limit)
 
     @property
     def allows_plain_http(self) -> bool:

@@ -1,5 +1,6 @@
 """The machine's clock, ids and chance: the only module that asks for them. And the ports that it gives out."""
 
+import base64
 import errno
 import random
 import secrets
@@ -8,6 +9,8 @@ import time
 from typing import Final
 
 import uuid_utils
+
+from handoff.domain.credentials import FRESH_SECRET_BYTES
 
 _BACKLOG: Final = 2_048
 
@@ -33,12 +36,17 @@ class SystemChance:
 
     def share(self) -> float:
         """A number in [0, 1)."""
-        return random.random()  # noqa: S311 (jitter)
+        return random.random()  # nosec B311 # noqa: S311 (jitter)
 
 
 def fresh_secret_bytes(size: int) -> bytes:
     """`size` bytes from the system's cryptographic source."""
     return secrets.token_bytes(size)
+
+
+def fresh_secret() -> str:
+    """A secret for an app, long enough for every HMAC: 64 characters of base64."""
+    return base64.b64encode(fresh_secret_bytes(FRESH_SECRET_BYTES)).decode()
 
 
 class CannotListen(Exception):  # noqa: N818 (a state of the world)

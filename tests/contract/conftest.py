@@ -1,17 +1,21 @@
 """The store's parts on a fresh store of each kind, as the composition root puts them together."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_audit, open_callbacks, open_transfer_store
-from handoff.dispatching import open_outbox
+from handoff.service.agents import Agents
 from handoff.service.callbacks import CallbackStore
 from handoff.service.ports import TransferStore
+from handoff.service.queues import Queues
 from handoff.store.audit import SqlAudit
 from handoff.store.outbox import SqlOutbox
+from handoff.stores import open_agents, open_audit, open_callbacks, open_outbox, open_transfer_store
 from rigs import sample
+from rigs.tables import Tables
 
 
 @pytest.fixture
@@ -48,3 +52,35 @@ def callbacks(stored: Settings) -> Iterator[CallbackStore]:
     store = open_callbacks(stored).store
     yield store
     store.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def directory(stored: Settings, clock: FakeClock) -> Iterator[tuple[Agents, Queues]]:
+    """The use cases of agents and queues, on a clock that stands still."""
+    agents, queues = open_agents(stored)
+    ids = FakeIds()
+    yield replace(agents, clock=clock, ids=ids), replace(queues, clock=clock, ids=ids)
+    agents.store.close()
+
+
+@pytest.fixture
+def agents(directory: tuple[Agents, Queues]) -> Agents:
+    return directory[0]
+
+
+@pytest.fixture
+def queues(directory: tuple[Agents, Queues]) -> Queues:
+    return directory[1]
+
+
+@pytest.fixture
+def tables(stored: Settings) -> Iterator[Tables]:
+    """The rows themselves."""
+    opened = Tables(stored.database_url)
+    yield opened
+    opened.close()

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from handoff import Settings
+from handoff.domain import ids as ids_of
 from handoff.domain.ids import callback_id_at
 from handoff.domain.retry import MAX_ATTEMPTS, Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
-from handoff.service.callbacks import CallbackFilter, CallbackState, CallbackStore, Scope
+from handoff.service.callbacks import CallbackFilter, CallbackState, CallbackStore
 from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, TransferStore
+from handoff.service.scope import Scope
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
@@ -185,6 +187,26 @@ def test_another_account_and_another_stream_see_nothing_and_change_nothing(
     assert callbacks.renew("acc-2", {"msg_001": NOW}, state=None, lifetime_ms=1) == 0
     assert callbacks.attempts("acc-2", "msg_001") == []
     assert callbacks.get(Scope(account_id=sample.ACCOUNT, stream_id=sample.STREAM), "msg_001") is not None
+
+
+def test_a_transfers_callback_is_found_with_its_copies_and_without_its_neighbours(
+    transfers: TransferStore, callbacks: CallbackStore
+) -> None:
+    write(transfers, 1, 2)
+    write(transfers, 1, account_id="acc-2")
+    copies = [ids_of.callback_id("tr_001", f"http://localhost:{port}") for port in range(8_010, 8_013)]
+    with transfers.begin() as transaction:
+        mine = [facts.callback(1, callback_id=one, transfer_id="tr_001") for one in copies]
+        longer = facts.callback(1, callback_id="msg_0010", transfer_id="tr_0010")
+        transaction.write(Changes(callbacks=[*mine, longer], transfers=[facts.transfer(1, transfer_id="tr_0010")]))
+
+    def found(scope: Scope, limit: int = 9) -> list[str]:
+        return [one.callback_id for one in callbacks.of_transfer(scope, "tr_001", limit=limit)]
+
+    assert found(HERE) == ["msg_001", *sorted(copies)]
+    assert found(HERE, limit=2) == ["msg_001", min(copies)]
+    assert found(Scope(account_id=sample.ACCOUNT, stream_id="st-2")) == []
+    assert found(Scope(account_id="acc-2")) == ["msg_001"]
 
 
 def test_every_account_with_callbacks_is_told(transfers: TransferStore, callbacks: CallbackStore) -> None:

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import migrate_store, open_transfer_store
+from handoff.migrating import migrate_store
 from handoff.service.ports import Changes, Contended, StoreUnavailable, Unwritable
 from handoff.store.engine import ThreadConnection, is_sqlite, open_writer
+from handoff.stores import open_transfer_store
 from rigs import facts, sample
 from rigs.ports import free_port
 from rigs.postgres import PostgresServer

@@ -10,13 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
-from handoff.dispatching import open_outbox
 from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
 from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, DueLane, LaneShare, Reclaimed, TransferStore
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
+from handoff.stores import open_outbox, open_transfer_store
 from rigs import facts, sample
 
 LEASE_MS = 60_000

@@ -6,19 +6,36 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
+from fakes import FakeClock, FakeIds
 from handoff import Settings
-from handoff.service.callbacks import CallbackFilter, CallbackState, Scope
+from handoff.domain.model import AgentStatus
+from handoff.service.agent_store import AgentFilter, OrgScope
+from handoff.service.agents import AgentFields, Agents
+from handoff.service.callbacks import CallbackFilter, CallbackState
+from handoff.service.conversations import ConversationFilter
+from handoff.service.feed import View
+from handoff.service.history import TransferFilter
 from handoff.service.ports import Changes
-from handoff.service.retention import Cutoffs, Place
-from handoff.store.batch import PostgresBatch, SqliteBatch
+from handoff.service.queues import QueueFields, Queues, WantedMember
+from handoff.service.retention import CallbackPlace, Cutoffs, EventPlace
+from handoff.service.scope import Scope
+from handoff.store.agents import SqlAgents
+from handoff.store.batch_postgres import PostgresBatch
+from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
+from handoff.store.conversations import SqlConversations
 from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import is_sqlite, open_writer
+from handoff.store.events import SqlFeed
+from handoff.store.feed import to_feed
+from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
+from handoff.store.queues import SqlQueues
 from handoff.store.retention import SqlRetention
 from handoff.store.transfers import SqlTransferStore
-from rigs import facts, sample
+from rigs import facts, feed, sample
 
+CUTOFFS = Cutoffs(delivered_before=1, dead_before=1, events_before=1)
 _PARTIAL = ("callbacks_due", "callbacks_leased")
 
 
@@ -78,7 +95,7 @@ def test_the_statements_of_a_transfer_scan_no_table(stored: Settings, engine: En
         transaction.write(Changes(sessions=list(session.values()), agents=list(agent.values())))
     store.close()
 
-    assert len(plans.found) >= 7
+    assert len(plans.found) >= 6
     assert [plan for plan in plans.found if any(scan in plan for scan in scans)] == []
 
 
@@ -115,10 +132,11 @@ def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: En
     for state in (None, *CallbackState):
         callbacks.find(scope, CallbackFilter(state=state, host="localhost"), before="msg_9", limit=2)
     callbacks.get(scope, "msg_1")
+    callbacks.of_transfer(scope, "tr_1", limit=1)
     callbacks.attempts(sample.ACCOUNT, "msg_1")
     callbacks.renew(sample.ACCOUNT, {"msg_1": 1}, state=None, lifetime_ms=1)
     callbacks.cancel(sample.ACCOUNT, "msg_1", now_ms=1)
-    SqlRetention(engine).purge_step(Cutoffs(delivered_before=1, dead_before=1), Place(sample.ACCOUNT))
+    SqlRetention(engine).purge_step(CUTOFFS, CallbackPlace(sample.ACCOUNT))
     callbacks.close()
     store.close()
 
@@ -128,6 +146,87 @@ def test_the_statements_for_operators_scan_no_table(stored: Settings, engine: En
     if is_sqlite(stored.database_url):  # PostgreSQL chooses by its statistics, and here there are none
         for index in ("callbacks_dead", "callbacks_due", "callbacks_leased"):
             assert any(f"USING INDEX {index}" in plan for plan in plans.found)
+
+
+def test_the_statements_of_conversations_and_their_history_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    store = SqlTransferStore(engine, batch)
+    with store.begin() as transaction:
+        transaction.write(Changes(transfers=[facts.transfer(number) for number in range(1, 4)]))
+    scope = Scope(account_id=sample.ACCOUNT, stream_id=sample.STREAM)
+    conversations, history = SqlConversations(engine), SqlHistory(engine)
+    found = conversations.find(scope, ConversationFilter(source="rtm", since=1), before=None, limit=2, skip=1)
+    conversations.find(scope, ConversationFilter(holder=facts.TRANSFER.target), before=None, limit=2)
+    conversations.of_session(scope, sample.SESSION)
+    conversations.get(scope, "c-1")
+    history.find(scope, TransferFilter(agent_id=sample.AGENT, since=1), before=None, limit=1)
+    history.find(scope, TransferFilter(session_id=sample.SESSION), before=None, limit=1)
+    history.of_session(scope, sample.SESSION, after=None, limit=1)
+    history.get(scope, "tr_1")
+    store.close()
+
+    assert found.conversations == []
+    assert len(plans.found) >= 12
+    assert [plan for plan in plans.found if any(scan in plan for scan in (*scans, "SCAN transfers"))] == []
+    used = "\n".join(plans.found)
+    if is_sqlite(stored.database_url):  # PostgreSQL chooses by its statistics, and here there are none
+        counts = [used.count(f"INDEX {index}") for index in ("sessions_conversation", "sessions_held")]
+        assert min(counts) >= 2
+        # The steps of a conversation, the filter for its session and its history, each with where it ends.
+        assert used.count("INDEX transfers_session") == 6
+
+
+def test_the_statements_on_agents_and_queues_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, _ = watched(engine, stored)
+    scope = OrgScope(account_id=sample.ACCOUNT, org_id=sample.ORG)
+    agents = Agents(store=SqlAgents(engine, engine, batch), clock=FakeClock(), ids=FakeIds())
+    queues = Queues(store=SqlQueues(engine, engine), clock=FakeClock(), ids=FakeIds())
+    skills = {"s-1": {"skillId": "s-1"}}
+    said = AgentFields(email_id="jane@example.com", skills=skills, queues={sample.QUEUE: True}, profile={})
+    made = agents.create(sample.ACCOUNT, sample.ORG, said, created_by="x").agent.agent_id
+    agents.set_status(scope, made, AgentStatus.AVAILABLE, expires_in_s=60)
+    agents.replace(scope, made, said)
+    member = WantedMember(agent_id=made, user_id=None, is_preferred=False)
+    queues.create(sample.ACCOUNT, sample.ORG, QueueFields(name="q", members=[member], profile={}), created_by="x")
+    for wanted in (
+        AgentFilter(),
+        AgentFilter(custom_id="1111"),
+        AgentFilter(agent_ids=[made, "u-1"]),
+        AgentFilter(queue_ids=[sample.QUEUE, sample.OTHER_QUEUE]),
+        AgentFilter(skill_ids=["s-1", "s-2"], queue_ids=[sample.QUEUE], agent_ids=[made]),
+    ):
+        agents.store.find(scope, wanted, limit=2, with_queues=True)
+        agents.store.find_brief(scope, wanted, after="a", limit=2)
+    queues.store.find(scope, limit=2)
+    queues.store.queues_of(scope, [made, "u-1"], after="", limit=2)
+    agents.store.accounts()
+    agents.delete(scope, made)
+    agents.store.close()
+
+    tables = ("agents", "agent_skills", "queues", "queue_agents", "events", "event_heads")
+    scans = [f"SCAN {name}" for name in tables] if is_sqlite(stored.database_url) else ["Seq Scan"]
+    assert len(plans.found) >= 40
+    assert [plan for plan in plans.found if any(scan in plan for scan in scans)] == []
+    if is_sqlite(stored.database_url):  # whoever is named is found without walking through the org
+        named = [plan for plan in plans.found if plan.startswith("SELECT agents.") and "agent_id IN (SELECT" in plan]
+        assert len(named) == 7
+        assert all("SEARCH agents USING PRIMARY KEY (account_id=? AND agent_id=?)\nLIST" in plan for plan in named)
+
+
+def test_the_statements_of_the_feed_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    with engine.begin() as connection:
+        batch.write(connection, [to_feed([feed.event(number) for number in range(1, 4)])])
+    store = SqlFeed(engine, batch)
+    view = View(account_id=sample.ACCOUNT, stream_id=sample.STREAM, org_id=sample.ORG, agent_id=sample.AGENT)
+    for after in (1, "oldest", "latest"):
+        store.page(view, after=after, limit=2)
+    store.heads([sample.ACCOUNT])
+    store.between(sample.ACCOUNT, 1, 3)
+    SqlRetention(engine).purge_step(CUTOFFS, EventPlace())
+
+    assert len(plans.found) >= 13
+    assert [plan for plan in plans.found if any(scan in plan for scan in (*scans, "SCAN e"))] == []
 
 
 def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:

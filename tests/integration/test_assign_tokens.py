@@ -19,9 +19,9 @@ from starlette.datastructures import Headers
 from handoff import Settings, load_directory
 from handoff.api.auth import Authenticator
 from handoff.api.problems import Refuse
-from handoff.bootstrap import open_directory
 from handoff.service.directory import Directory
 from handoff.service.worker import Worker
+from handoff.stores import open_directory
 from rigs import sample
 from rigs.api import Api, refusal, serving
 from rigs.sample import ACCOUNT, APP, ORG, SECRET, STREAM
@@ -281,17 +281,17 @@ async def test_a_remembered_token_is_trusted_for_its_time_and_never_past_its_exp
     with closing(store), ThreadPoolExecutor(1) as executor:
         directory = Directory(store, worker=Worker(executor), trust_s=0)
         authenticator = Authenticator(directory, clock, trust_s=60, leeway_s=30)
-        apps = [await authenticator.authenticate(headers) for headers in (lasting, ending)]
+        found = [await authenticator.authenticate(headers) for headers in (lasting, ending)]
         set_app(api, secrets=["n" * 64])
         clock.now_s += 39.999
-        apps += [await authenticator.authenticate(headers) for headers in (lasting, ending)]
+        found += [await authenticator.authenticate(headers) for headers in (lasting, ending)]
         clock.now_s += 0.001
-        apps += [await authenticator.authenticate(lasting)]
+        found += [await authenticator.authenticate(lasting)]
         with pytest.raises(Refuse) as past_exp:
             await authenticator.authenticate(ending)
         clock.now_s += 20
         with pytest.raises(Refuse) as past_trust:
             await authenticator.authenticate(lasting)
 
-    assert {app.app_id for app in apps} == {APP}
+    assert {verified.app.app_id for verified in found} == {APP}
     assert [error.value.refusal.code for error in (past_exp, past_trust)] == ["token_invalid"] * 2

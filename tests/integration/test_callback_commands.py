@@ -8,11 +8,11 @@ from sqlalchemy import select, update
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
 from handoff.domain.ids import callback_id_at
 from handoff.service.ports import Changes
 from handoff.store.engine import open_writer
 from handoff.store.tables import callback_attempts, callbacks
+from handoff.stores import open_transfer_store
 from handoff.system import SystemClock
 from rigs import api, facts, sample
 from rigs.backlog import queue_up
@@ -212,8 +212,8 @@ def test_a_purge_deletes_what_is_over_by_the_settings(url: str) -> None:
     nothing = handoff("purge", url=url)
     purged = handoff("purge", "--json", url=url, retention_delivered_days=1)
 
-    assert (nothing.exit_code, nothing.stdout) == (0, "purged 0 callbacks\n")
-    assert (purged.exit_code, json.loads(purged.stdout)) == (0, {"purged": 1})
+    assert (nothing.exit_code, nothing.stdout) == (0, "purged 0 callbacks and 0 events\n")
+    assert (purged.exit_code, json.loads(purged.stdout)) == (0, {"purged": 1, "purgedEvents": 0})
     assert states(url) == {kept: "pending"}
 
 

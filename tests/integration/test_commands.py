@@ -84,10 +84,9 @@ def test_an_import_of_no_json_says_where_it_broke(sqlite_url: str) -> None:
     ("changes", "sentence"),
     [
         ({"secrets": ["short"]}, "each of secrets needs 32 bytes or more"),
-        ({"secrets": []}, "HS256 needs an entry in secrets"),
         ({"algorithms": ["ES256"]}, "ES256 needs an entry in publicKeys"),
         ({"algorithms": ["none"]}, "algorithms"),
-        ({"requireJti": True}, "requireJti"),
+        ({"requireJti": "yes, please"}, "requireJti"),
         ({"secrets": ["-----BEGIN PUBLIC KEY----- " + "x" * 40]}, "publicKeys"),
         ({"streams": "all"}, "streams"),
         ({"colour": "red"}, "no such field"),
@@ -209,6 +208,8 @@ def test_a_taken_port_is_told_with_the_setting_to_change(sqlite_url: str) -> Non
     [
         ({"host": "0.0.0.0"}, "HANDOFF_CALLBACK_POLICY=production"),
         ({"callback_policy": "production"}, "HANDOFF_CALLBACK_SIGNING=off"),
+        ({"callback_policy": "production", "callback_secrets": MASTER}, "set HANDOFF_SECRET_KEYS"),
+        ({"secret_keys": "c2hvcnQ="}, "HANDOFF_SECRET_KEYS"),
         ({"callback_secrets": "whsec_short"}, "HANDOFF_CALLBACK_SECRETS"),
         ({"port": "eighty"}, "HANDOFF_PORT"),
     ],

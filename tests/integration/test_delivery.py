@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from conftest import StartService
 from handoff import Settings, create_app, load_directory
-from handoff.bootstrap import app_callback_secrets
+from handoff.signing import app_callback_secrets
 from handoff.store.engine import open_reader
 from handoff.store.tables import callbacks
 from rigs import sample

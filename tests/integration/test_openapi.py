@@ -18,6 +18,18 @@ from rigs import sample
 from rigs.api import Api, serving, to_agent, to_queue
 from rigs.sample import AGENT, QUEUE
 
+OF_OTHER_CALLS = {
+    Refusal.CALLBACK_NOT_FOUND,
+    Refusal.CALLBACK_IN_FLIGHT,
+    Refusal.CALLBACK_ENDED,
+    Refusal.SESSION_ID_TAKEN,
+    Refusal.CONVERSATION_NOT_FOUND,
+    Refusal.TRANSFER_NOT_FOUND,
+    Refusal.AGENT_EXISTS,
+    Refusal.AGENT_HOLDS_SESSIONS,
+    Refusal.QUEUE_EXISTS,
+    Refusal.EVENTS_GONE,
+}
 PROBLEM = "application/problem+json"
 OPERATION = "/agentassist/api/v1/public/{streamId}/assign-conversation"
 
@@ -69,8 +81,7 @@ def test_every_refusal_stands_under_its_status_with_an_example_and_nothing_else_
         for code, example in response["content"][PROBLEM]["examples"].items()
     }
 
-    others = {Refusal.CALLBACK_NOT_FOUND, Refusal.CALLBACK_IN_FLIGHT, Refusal.CALLBACK_ENDED}
-    assert set(examples) == {(refusal.status, refusal.code) for refusal in set(Refusal) - others}
+    assert set(examples) == {(refusal.status, refusal.code) for refusal in set(Refusal) - OF_OTHER_CALLS}
     for (status, code), value in examples.items():
         assert (value["status"], value["code"], value["errors"][0]["code"]) == (status, code, status)
 
@@ -78,13 +89,27 @@ def test_every_refusal_stands_under_its_status_with_an_example_and_nothing_else_
 def test_every_problem_is_declared_as_one_with_its_headers(document: dict[str, Any], operation: dict[str, Any]) -> None:
     responses = {status: response for status, response in operation["responses"].items() if status != "200"}
     headers = {status: set(response["headers"]) - {"X-Request-Id"} for status, response in responses.items()}
-    special = {"401": {"WWW-Authenticate"}, "503": {"Retry-After"}}
+    limited = {"Retry-After", "RateLimit", "RateLimit-Policy"}
+    special = {"401": {"WWW-Authenticate"}, "429": limited, "503": {"Retry-After"}}
     recorded = {"404": {"X-Transfer-Id"}, "409": {"X-Transfer-Id", "ETag"}, "410": {"X-Transfer-Id"}}
 
     schemas = [response["content"][PROBLEM]["schema"] for response in responses.values()]
     assert [names_of(schema) for schema in schemas] == [{"Problem"}] * len(schemas)
     assert {"code", "errors"} <= document["components"]["schemas"]["Problem"]["properties"].keys()
     assert headers == {status: set[str]() for status in headers} | special | recorded
+
+
+def test_of_no_other_call_a_refusal_is_said_to_be_recorded(document: dict[str, Any]) -> None:
+    shared = document["components"]["responses"]
+    said = {
+        (path, shared.get(refers_to(one), one)["description"])
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        for status, one in operation["responses"].items()
+        if int(status) >= 400 and "x-transfer-id" in str(shared.get(refers_to(one), one).get("headers")).lower()
+    }
+
+    assert said == {(OPERATION, "Recorded, and told to the callback.")}
 
 
 def test_the_callback_is_described_with_both_of_its_messages(operation: dict[str, Any]) -> None:
@@ -146,7 +171,7 @@ def test_a_service_is_ready_until_its_store_has_another_revision(settings: Setti
         after = api.client.get("/readyz")
 
     assert (before.status_code, before.json()["status"]) == (200, "ready")
-    assert before.json()["checks"] == {"store": "ok", "committer": "ok"}
+    assert before.json()["checks"] == {"store": "ok", "committer": "ok", "feed": "ok"}
     assert (after.status_code, after.json()["status"]) == (503, "not ready")
     assert "0000" in after.json()["checks"]["store"]
     assert after.json()["checks"]["committer"] == "ok"

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
 
-from handoff import Settings, create_app
+from handoff import Settings, create_app, load_directory
 from handoff.cli.protocol import BoundedHttpProtocol
+from rigs import feed, sample
 from rigs.ports import free_port
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +24,12 @@ class Impatient(BoundedHttpProtocol):
     """Waits for no head."""
 
     head_timeout_s = 0.2
+
+
+class Unread(BoundedHttpProtocol):
+    """Waits for no reader."""
+
+    stall_s = 0.2
 
 
 @asynccontextmanager
@@ -90,3 +99,40 @@ async def test_a_connection_lives_on_from_request_to_request(sqlite_url: str) ->
         writer.close()
 
     assert answers == [b"HTTP/1.1 200 OK\r\n"] * 3
+
+
+@pytest.mark.parametrize(("protocol", "is_cut_off"), [(Unread, True), (BoundedHttpProtocol, False)])
+async def test_a_client_that_reads_nothing_is_cut_off_in_the_end(
+    sqlite_url: str,
+    protocol: type[BoundedHttpProtocol],
+    is_cut_off: bool,  # noqa: FBT001 (a case)
+) -> None:
+    load_directory(Settings(database_url=sqlite_url), feed.directory())
+    with feed.writer(sqlite_url) as writer:
+        for _ in range(20):
+            writer.write(*(feed.event(body=b'{"x":"%s"}' % (b"x" * 10_000)) for _ in range(100)))
+        writer.write(feed.event("the last one"))
+    async with serving(sqlite_url, protocol) as port:
+        came = await asyncio.to_thread(_read_late, port, b"the last one")
+
+    assert (b"the last one" not in came) is is_cut_off
+
+
+def _read_late(port: int, last: bytes) -> bytes:
+    """The stream of the whole feed up to its last words, not read for a while; or what came of it."""
+    head = [f"GET {feed.PATH}?after=0 HTTP/1.1", "host: x", "accept: text/event-stream", f"auth: {sample.token()}"]
+    came = b""
+    with (
+        socket.create_connection(("127.0.0.1", port)) as connection,
+        contextlib.suppress(ConnectionError, TimeoutError),
+    ):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        connection.settimeout(10)
+        connection.sendall("\r\n".join([*head, "\r\n"]).encode())
+        time.sleep(2)
+        while last not in came[-1_000:]:
+            piece = connection.recv(1 << 16)
+            if not piece:
+                break
+            came += piece
+    return came

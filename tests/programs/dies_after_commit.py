@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from handoff import Settings, create_app
-from handoff.bootstrap import open_transfer_store
 from handoff.cli.serve import run_server
 from handoff.service.ports import TransferStore, TransferTransaction
+from handoff.stores import open_transfer_store
 from handoff.system import listen
 
 

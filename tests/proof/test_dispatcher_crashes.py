@@ -13,7 +13,8 @@ from standardwebhooks import Webhook
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import app_callback_secrets, open_audit
+from handoff.signing import app_callback_secrets
+from handoff.stores import open_audit
 from rigs import sample
 from rigs.backlog import Stored, body_of, queue_up, stored
 from rigs.receiver import Received, Receiver

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_audit
+from handoff.stores import open_audit
 from rigs import sample
 from rigs.callers import callers
 

@@ -11,9 +11,10 @@ from aiohttp import AsyncResolver
 from handoff import Settings, load_directory
 from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer
-from handoff.dispatching import address_rules, open_outbox
+from handoff.dispatching import address_rules
 from handoff.domain.address_policy import refuse_url
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
+from handoff.stores import open_outbox
 from handoff.system import SystemChance, SystemClock, SystemIds
 from rigs import names, sample
 from rigs.backlog import queue_up

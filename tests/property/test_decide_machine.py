@@ -235,7 +235,15 @@ class Desk(RuleBasedStateMachine):
 
 
 def _session(name: str) -> Session:
-    return Session(**IN_PLACE, session_id=name, state=SessionState.BOT, holder_id=None, version=0, transfer_id=None)
+    return Session(
+        **IN_PLACE,
+        session_id=name,
+        conversation_id=name,
+        state=SessionState.BOT,
+        holder_id=None,
+        version=0,
+        transfer_id=None,
+    )
 
 
 def _agent(name: str, slots: int) -> Agent:

@@ -15,14 +15,16 @@ from sqlalchemy import Table, select, update
 
 from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
-from handoff.domain.model import AgentStatus, AssignRequest, Target, TargetKind
+from handoff.domain.lifecycle import Opened
+from handoff.domain.model import AgentStatus, AssignRequest, MoveRequest, OpenRequest, SessionState, Target, TargetKind
 from handoff.domain.rules import Reassign
 from handoff.service.meter import UNMEASURED
+from handoff.service.outcomes import Answer, Moved, Request
 from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
-from handoff.service.transfer import Answer, Outcome, Transfers
+from handoff.service.transfer import Outcome, Transfers
 from handoff.store import tables
 from handoff.store.audit import SqlAudit
-from handoff.store.batch import SqliteBatch
+from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.engine import open_writer
 from handoff.store.transfers import SqlTransferStore
 from handoff.store.upgrade import migrate
@@ -33,7 +35,14 @@ SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 4}
 QUEUES: Final = (sample.QUEUE, "a-2")
 SESSIONS: Final = ("s-1", "s-2", "s-3", "s-4", "s-5")
 ACCOUNTS: Final = (sample.ACCOUNT, "another-account-with-the-same-ids")
-WRITTEN: Final = (tables.sessions, tables.agents, tables.transfers, tables.callbacks, tables.idempotency_keys)
+WRITTEN: Final = (
+    tables.sessions,
+    tables.agents,
+    tables.transfers,
+    tables.callbacks,
+    tables.idempotency_keys,
+    tables.events,
+)
 LOST: Final = partial(StoreUnavailable, "gone", is_lost=True)
 AWAY: Final = partial(StoreUnavailable, "disk full")
 RACE: Final = Contended
@@ -55,20 +64,40 @@ targets = st.one_of(
     st.builds(Target, st.just(TargetKind.AGENT), agent_ids),
     st.builds(Target, st.just(TargetKind.QUEUE), st.sampled_from(QUEUES)),
 )
-requests = st.builds(
+PLACE: Final = {
+    "account_id": st.sampled_from([ACCOUNTS[0], *ACCOUNTS]),
+    "app_id": st.just(sample.APP),
+    "stream_id": st.just(sample.STREAM),
+    "request_id": st.just("req"),
+}
+# Three that may be opened; the others are there from the start, but for one that never is.
+openings = st.builds(
+    OpenRequest, **PLACE, org_id=st.just(sample.ORG), session_id=st.sampled_from(["s-1", "s-6", "s-7", "s-8"])
+)
+moves = st.builds(
+    MoveRequest,
+    **PLACE,
+    session_id=st.sampled_from([*SESSIONS, "s-6", "s-9"]),
+    kind=st.sampled_from([TargetKind.BOT, TargetKind.BOT, TargetKind.CLOSED]),
+    expected_agent_id=st.none() | st.sampled_from(list(SLOTS)),
+)
+calls = st.builds(
     AssignRequest,
     account_id=st.sampled_from([ACCOUNTS[0], *ACCOUNTS]),
     app_id=st.just(sample.APP),
     stream_id=st.just(sample.STREAM),
     stream_org_id=st.just(sample.ORG),
     org_id=st.just(sample.ORG),
-    session_id=st.sampled_from([*SESSIONS, *SESSIONS, "s-9"]),
+    session_id=st.sampled_from([*SESSIONS, *SESSIONS, "s-6", "s-7", "s-9"]),
     target=targets,
     callback_url=st.sampled_from(["https://one.example", "https://one.example", "https://two.example"]),
     expected_agent_id=st.none() | st.none() | st.sampled_from(list(SLOTS)),
+    fallback=st.just(()) | st.lists(targets, max_size=3).map(tuple),
+    is_dry_run=st.sampled_from([False, False, False, True]),
     idempotency_key=st.none() | st.none() | st.sampled_from(["k-1", "k-2", "k-3"]),
     request_id=st.just("req"),
 )
+requests = st.one_of(calls, calls, calls, openings, moves)
 
 
 class Store:
@@ -77,7 +106,7 @@ class Store:
     def __init__(self, file: Path, clock: FakeClock, reassign: Reassign) -> None:
         self.engine = open_writer(f"sqlite:///{file}", durability="NORMAL")
         self.transfers = SqlTransferStore(self.engine, SqliteBatch())
-        self.assign = Transfers(self.transfers, clock=clock, ids=FakeIds(), reassign=reassign, meter=UNMEASURED).assign
+        self.settle = Transfers(self.transfers, clock=clock, ids=FakeIds(), reassign=reassign, meter=UNMEASURED).settle
 
     def set_agent(self, name: str, **values: Any) -> None:
         with self.engine.begin() as connection:
@@ -126,15 +155,15 @@ class TwoStores(RuleBasedStateMachine):
         self.batched, self.single = (Store(file, self.clock, reassign) for file in files)
 
     @rule(batch=st.lists(requests, min_size=1, max_size=8))
-    def assign(self, batch: list[AssignRequest]) -> None:
-        together = self.batched.assign(batch)
-        apart = [self.single.assign([request])[0] for request in batch]
+    def settle(self, batch: list[Request]) -> None:
+        together = self.batched.settle(batch)
+        apart = [self.single.settle([request])[0] for request in batch]
 
         assert [told(outcome) for outcome in together] == [told(outcome) for outcome in apart]
 
     @rule(batch=st.lists(requests, min_size=1, max_size=4), places=st.lists(st.integers(0, 3), max_size=5))
-    def assign_with_copies(self, batch: list[AssignRequest], places: list[int]) -> None:
-        self.assign(batch + [batch[place % len(batch)] for place in places])
+    def settle_with_copies(self, batch: list[Request], places: list[int]) -> None:
+        self.settle(batch + [batch[place % len(batch)] for place in places])
 
     @rule(
         name=st.sampled_from(list(SLOTS)),
@@ -166,8 +195,8 @@ class TwoStores(RuleBasedStateMachine):
             return connection.execute(select(tables.agents)).all()
 
 
-def told(outcome: Outcome) -> Answer | type[Exception]:
-    return outcome if isinstance(outcome, Answer) else type(outcome)
+def told(outcome: Outcome) -> object:
+    return str(outcome) if isinstance(outcome, Exception) else outcome
 
 
 @pytest.mark.parametrize("reassign", Reassign)
@@ -220,15 +249,19 @@ def unlucky(store: Store) -> Unlucky:
     return Unlucky(store.transfers)
 
 
-def outcomes_of(unlucky: Unlucky, *batch: AssignRequest) -> Sequence[Outcome]:
-    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED, meter=UNMEASURED).assign(
+def outcomes_of(unlucky: Unlucky, *batch: Request) -> Sequence[Outcome]:
+    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED, meter=UNMEASURED).settle(
         batch
     )
 
 
 def assigned(unlucky: Unlucky, *batch: AssignRequest) -> list[int | type[Exception]]:
     outcomes = outcomes_of(unlucky, *batch)
-    return [outcome.status if isinstance(outcome, Answer) else type(outcome) for outcome in outcomes]
+    return [outcome.status if isinstance(outcome, Answer) else type(outcome) for outcome in _answers(outcomes)]
+
+
+def _answers(outcomes: Sequence[Outcome]) -> list[Answer | Exception]:
+    return [outcome for outcome in outcomes if isinstance(outcome, Answer | Exception)]
 
 
 TWO = (REQUEST, replace(REQUEST, session_id="s-9"))
@@ -247,6 +280,23 @@ def test_a_commit_that_did_not_happen_is_made_when_the_connection_is_back(store:
 
     assert assigned(unlucky, *TWO) == [200, 404]
     assert len(store.rows(tables.transfers)) == 2
+
+
+def test_an_opening_and_a_close_whose_confirmations_were_lost_are_told_as_made(store: Store, unlucky: Unlucky) -> None:
+    place: Any = {"account_id": sample.ACCOUNT, "app_id": sample.APP, "stream_id": sample.STREAM, "request_id": "req"}
+    opening = OpenRequest(**place, org_id=sample.ORG, session_id="s-6")
+    unlucky.after_commit = [LOST()]
+    (opened,) = outcomes_of(unlucky, opening)
+    unlucky.after_commit = [LOST()]
+    (closed,) = outcomes_of(unlucky, MoveRequest(**place, session_id="s-6", kind=TargetKind.CLOSED))
+
+    assert isinstance(opened, Opened)
+    assert opened.is_new
+    assert isinstance(closed, Moved)
+    assert closed.transfer_id is not None
+    assert (closed.session.state, closed.session.version) == (SessionState.CLOSED, 1)
+    assert len(store.rows(tables.transfers)) == 1
+    assert len(store.rows(tables.events)) == 2
 
 
 @pytest.mark.parametrize(
@@ -284,7 +334,7 @@ def test_a_lost_race_is_run_again_three_times(
 
 def test_a_key_that_another_process_takes_meanwhile_repeats_that_ones_answer(store: Store, unlucky: Unlucky) -> None:
     keyed = replace(REQUEST, idempotency_key="k")
-    (first,) = store.assign([keyed])
+    (first,) = store.settle([keyed])
     unlucky.ids.fresh()
     unlucky.before_commit = [Unwritable()]
 

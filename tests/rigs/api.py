@@ -1,5 +1,6 @@
 """The service in the test's own process, the store seen from beside it, and the whole shape of a refusal."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from sqlalchemy import Engine, Table, delete, func, insert, select, update
 from starlette.testclient import TestClient
 
 from handoff import Settings, create_app, load_directory
-from handoff.bootstrap import migrate_store
 from handoff.domain.refusals import Refusal
+from handoff.migrating import migrate_store
 from handoff.store import tables
 from handoff.store.engine import open_reader
 from rigs import sample
@@ -83,11 +84,22 @@ def new_store(request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -
     return settings
 
 
+def routes(api: Api) -> list[tuple[str, str]]:
+    """Every call that needs a token, from the OpenAPI document: its method and its path, of the sample's stream."""
+    paths = api.client.get("/openapi.json").json()["paths"]
+    return [
+        (method.upper(), re.sub(r"{\w+}", "x", path.replace("{streamId}", sample.STREAM)))
+        for path, item in paths.items()
+        if "{streamId}" in path
+        for method in item
+    ]
+
+
 @contextmanager
-def serving(settings: Settings) -> Iterator[Api]:
-    """The whole service, from its start to its end."""
+def serving(settings: Settings, **parts: Any) -> Iterator[Api]:
+    """The whole service, from its start to its end; `parts` as for `create_app`."""
     store = open_reader(settings.database_url)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings, **parts)) as client:
         yield Api(settings, client, store)
     store.dispose()
 
@@ -110,8 +122,11 @@ def to_queue(queue_id: str, **changes: Any) -> dict[str, Any]:
     return {"aId": None, "transferredType": "QUEUE", "queueId": queue_id, **changes}
 
 
-def refusal(response: Response) -> tuple[int, str]:
-    """Status and code of a refusal, whose whole shape is looked at on the way."""
+def refusal(response: Response, *, is_recorded: bool | None = None) -> tuple[int, str]:
+    """Status and code of a refusal, whose whole shape is looked at on the way.
+
+    Where it is not said whether it is recorded, those of assignments are that can be, and no others.
+    """
     assert response.headers["content-type"] == "application/problem+json", response.text
     problem = response.json()
     known = next(one for one in Refusal if one.code == problem["code"])
@@ -122,5 +137,7 @@ def refusal(response: Response) -> tuple[int, str]:
     assert problem["detail"]
     assert problem.keys() - _HOLDER_MEMBERS == _MEMBERS
     assert response.headers["x-request-id"]
-    assert ("x-transfer-id" in response.headers) == known.is_recorded
+    if is_recorded is None:
+        is_recorded = known.is_recorded and response.request.url.path.endswith("/assign-conversation")
+    assert ("x-transfer-id" in response.headers) == is_recorded
     return response.status_code, known.code

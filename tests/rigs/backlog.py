@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 
 from handoff import Settings
-from handoff.bootstrap import open_transfer_store
 from handoff.domain.address_policy import lane_of
 from handoff.domain.retry import LIFETIME_MS
 from handoff.service.ports import Changes
 from handoff.store.engine import open_reader
 from handoff.store.tables import callbacks
+from handoff.stores import open_transfer_store
 from handoff.system import SystemClock
 from rigs import facts, sample
 

@@ -1,7 +1,7 @@
 """Many callers at one time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -16,9 +16,11 @@ class Callers:
     def __init__(self, clients: Sequence[httpx.AsyncClient]) -> None:
         self._clients = clients
 
-    async def call_at_once(self, bodies: Sequence[dict[str, Any]]) -> list[httpx.Response]:
+    async def call_at_once(
+        self, bodies: Sequence[dict[str, Any]], *, headers: Mapping[str, str] | None = None
+    ) -> list[httpx.Response]:
         """All requests at one time, in turn to each process; the answers in the order of the bodies."""
-        auth = sample.headers()
+        auth = sample.headers() if headers is None else headers
         return await asyncio.gather(
             *(
                 self._clients[place % len(self._clients)].post(sample.PATH, headers=auth, json=body)

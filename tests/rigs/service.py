@@ -14,13 +14,16 @@ from urllib.request import urlopen
 from rigs.ports import free_port
 
 _START_TIMEOUT_S = 30.0
+# Where the programs of the tests are, and those of the measurements.
+_PROGRAMS = (Path(__file__).parents[1], Path(__file__).parents[2])
 _STOP_TIMEOUT_S = 30.0
 
 
 def environment(database_url: str, **settings: object) -> dict[str, str]:
-    """This process's environment without settings of ours, then those given; programs of the tests can be imported."""
+    """This process's environment without settings of ours, then those given; programs of tests and bench can be run."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HANDOFF_")}
-    ours = {"HANDOFF_DATABASE_URL": database_url, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    path = [*map(str, _PROGRAMS), *filter(None, [inherited.get("PYTHONPATH")])]
+    ours = {"HANDOFF_DATABASE_URL": database_url, "PYTHONPATH": os.pathsep.join(path)}
     ours |= {f"HANDOFF_{name.upper()}": str(value) for name, value in settings.items()}
     return inherited | ours
 

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from handoff.domain.claims import BadClaims, app_id_of, check_times
+from handoff.domain.claims import BadClaims, app_id_of, check_times, jti_digest
 from handoff.domain.refusals import Refusal
 
 NOW_S = 1_700_000_000
@@ -94,3 +94,47 @@ def test_a_time_of_hundreds_of_digits_is_refused_and_not_a_fault(name: str) -> N
 
 def test_a_token_is_judged_expired_before_it_is_judged_early() -> None:
     assert refused({"exp": 0, "nbf": NOW_S + 3_600}).refusal is Refusal.TOKEN_EXPIRED
+
+
+def digest(claims: Mapping[str, object], expires_s: float | None, *, require_jti: bool = False) -> str | None:
+    return jti_digest(claims, expires_s, now_s=NOW_S, leeway_s=LEEWAY_S, require_jti=require_jti)
+
+
+def test_a_token_without_a_jti_is_for_any_number_of_uses_unless_its_app_requires_one() -> None:
+    with pytest.raises(BadClaims) as caught:
+        digest({}, NOW_S + 60, require_jti=True)
+
+    assert digest({}, None) is None
+    assert caught.value.refusal is Refusal.TOKEN_INVALID
+    assert caught.value.detail == "This app's tokens must have the claim jti."
+
+
+@pytest.mark.parametrize("require_jti", [True, False])
+def test_a_jti_is_known_by_a_digest_that_others_do_not_share(*, require_jti: bool) -> None:
+    digests = [digest({"jti": jti}, NOW_S + 60, require_jti=require_jti) for jti in ("a", "b", "A", "\ud800", "a")]
+
+    assert digests[0] == digests[-1]
+    assert len(set(digests)) == 4
+    assert {len(str(one)) for one in digests} == {64}
+
+
+@pytest.mark.parametrize("expires_s", [NOW_S + 3_600 + LEEWAY_S, NOW_S + 1, NOW_S - LEEWAY_S + 1])
+def test_a_token_with_a_jti_may_end_up_to_an_hour_and_the_leeway_from_now(expires_s: float) -> None:
+    assert digest({"jti": "a"}, expires_s) is not None
+
+
+@pytest.mark.parametrize("expires_s", [None, NOW_S + 3_600 + LEEWAY_S + 0.001, NOW_S + 86_400])
+def test_one_that_ends_later_or_never_is_refused_in_the_vendors_words(expires_s: float | None) -> None:
+    with pytest.raises(BadClaims) as caught:
+        digest({"jti": "a"}, expires_s)
+
+    assert caught.value.refusal is Refusal.TOKEN_INVALID
+    assert caught.value.detail == 'error verifying the jwt: if "jti" claim "exp" must be <= 1 hour(s)'
+
+
+@pytest.mark.parametrize("jti", [None, True, 7, 7.5, [], ["a"], {}, ""], ids=repr)
+def test_a_jti_that_is_no_text_or_an_empty_one_is_refused(jti: object) -> None:
+    with pytest.raises(BadClaims) as caught:
+        digest({"jti": jti}, NOW_S + 60)
+
+    assert caught.value.detail == "The token's claim jti must be a text that is not empty."

@@ -32,7 +32,7 @@ PLACE: dict[str, Any] = {"account_id": "acc", "stream_id": "st-1", "org_id": "o-
 ASKED: dict[str, Any] = PLACE | {"app_id": "cs-1", "target": TO_A1, "callback_url": URL, "request_id": "req-1"}
 
 REQUEST = AssignRequest(**ASKED, stream_org_id="o-1")
-WITH_BOT = Session(**PLACE, state=SessionState.BOT, holder_id=None, version=6, transfer_id=None)
+WITH_BOT = Session(**PLACE, conversation_id="c-1", state=SessionState.BOT, holder_id=None, version=6, transfer_id=None)
 WITH_A1 = replace(WITH_BOT, state=SessionState.AGENT, holder_id="a-1", transfer_id="tr_old")
 WITH_A2 = replace(WITH_A1, holder_id="a-2")
 WITH_Q1 = replace(WITH_A1, state=SessionState.QUEUE, holder_id="qu-1")
@@ -150,7 +150,6 @@ def test_of_several_faults_the_first_in_order_is_told(first: int) -> None:
         (WITH_Q2, EXPECTING_A3, {"queueId": "qu-2", "version": 6}),
         (WITH_BOT, EXPECTING_A3, {"version": 6}),
         (CLOSED, REQUEST, {}),
-        (replace(WITH_BOT, stream_id="st-2"), REQUEST, {}),
     ],
 )
 def test_every_refusal_records_the_holder_and_one_about_the_holder_names_it_with_the_version(
@@ -162,6 +161,16 @@ def test_every_refusal_records_the_holder_and_one_about_the_holder_names_it_with
     assert {key: problem[key] for key in ("agentId", "queueId", "version") if key in problem} == members
     assert transfer.version == members.get("version")
     assert (transfer.previous_state, transfer.previous_holder_id) == (session.state, session.holder_id)
+
+
+@pytest.mark.parametrize(
+    ("session", "request_"),
+    [(replace(WITH_A2, stream_id="st-2"), REQUEST), (WITH_A2, replace(REQUEST, stream_org_id="o-2"))],
+)
+def test_of_a_session_that_is_out_of_place_nothing_is_recorded(session: Session, request_: AssignRequest) -> None:
+    transfer = refused(request_, session).transfer
+
+    assert (transfer.previous_state, transfer.previous_holder_id, transfer.version) == (None, None, None)
 
 
 @pytest.mark.parametrize("changes", [{"status_expires_at": NOW + 1}, {"active_sessions": 4}], ids=str)

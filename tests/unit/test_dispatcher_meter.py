@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from handoff import Settings, load_directory
-from handoff.bootstrap import open_transfer_store
-from handoff.dispatching import open_outbox
 from handoff.domain.model import Callback
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import Changes, ClaimedCallback
+from handoff.stores import open_outbox, open_transfer_store
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.metrics import Metrics
 from rigs import facts, sample

@@ -25,7 +25,7 @@ from handoff.settings import PREFIX
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 IS_WRITING = "HANDOFF_WRITE_DOCS" in os.environ
 EXAMPLE_HEAD = """\

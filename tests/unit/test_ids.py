@@ -1,9 +1,22 @@
 import hashlib
+from typing import Any
 
 import pytest
 
 from fakes import FakeIds
-from handoff.domain.ids import callback_id, is_id, transfer_id
+from handoff.domain.ids import (
+    agent_id,
+    callback_id,
+    callback_id_at,
+    conversation_id,
+    conversation_id_at,
+    is_id,
+    is_row_id,
+    queue_id,
+    transfer_id,
+    transfer_id_at,
+    user_id,
+)
 
 UUID = FakeIds().fresh()
 URL = "https://receiver.example/größer"
@@ -50,3 +63,31 @@ def test_copies_for_two_urls_have_two_ids_and_for_one_url_one() -> None:
 
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("prefixed", [(transfer_id, transfer_id_at), (conversation_id, conversation_id_at)])
+def test_an_id_lies_between_its_time_and_the_next_millisecond(prefixed: tuple[Any, Any]) -> None:
+    id_of, id_at = prefixed
+    made = id_of("0190a1b2-c3d4-7fff-bfff-ffffffffffff")
+
+    assert id_at(0x0190A1B2C3D4) < made < id_at(0x0190A1B2C3D5)
+    assert id_at(-1) == id_at(0)
+
+
+def test_a_callback_begins_with_its_time() -> None:
+    assert callback_id_at(0x0190A1B2C3D4) == "msg_0190a1b2-c3d4"
+
+
+def test_an_id_of_ours_that_is_made_from_the_longest_of_a_callers_is_that_of_a_row() -> None:
+    longest = "c-" + "x" * 128
+
+    assert (is_id(longest), is_row_id(longest)) == (False, True)
+    assert not is_row_id("x" * 200)
+    assert not is_row_id("c-\x00")
+
+
+def test_the_ids_of_agents_and_queues_have_the_vendors_shape() -> None:
+    assert agent_id(UUID) == "a-190a1b2-c3d4-7000-8000-000000000001"
+    assert queue_id(UUID) == "qu-190a1b2-c3d4-7000-8000-000000000001"
+    assert user_id(UUID) == f"u-{UUID}"
+    assert all(is_id(make(UUID)) for make in (agent_id, queue_id, user_id))

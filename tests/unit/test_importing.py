@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import Engine, select
 
 from handoff.service.directory_file import DirectoryFileError, Entry
-from handoff.service.importing import ImportReport, RowError, import_entries
-from handoff.service.ports import Unwritable
+from handoff.service.importing import FreshSecret, ImportReport, RowError, import_entries
+from handoff.service.ports import Contended, Unwritable
 from handoff.store import tables
-from handoff.store.directory import SqlDirectoryWriter
+from handoff.store.bringing import SqlDirectoryWriter
 from handoff.store.engine import open_writer
+from handoff.store.sealing import Seals
 from handoff.store.upgrade import migrate
 
 Row = Mapping[str, Any]
@@ -23,11 +24,12 @@ class RecordingWriter:
         self._bad = set(bad)
         self.transactions: list[tuple[str, list[int]]] = []
 
-    def upsert(self, section: str, rows: Sequence[Row]) -> None:
+    def upsert(self, section: str, rows: Sequence[Row]) -> Sequence[FreshSecret]:
         numbers = [row["number"] for row in rows]
         if self._bad.intersection(numbers):
             raise Unwritable("the store says no")
         self.transactions.append((section, numbers))
+        return ()
 
     @property
     def written(self) -> list[int]:
@@ -115,6 +117,33 @@ def test_a_refused_row_does_not_spoil_the_next_transaction() -> None:
     assert report.written == {"agents": 1_001}
 
 
+class ContendedWriter(RecordingWriter):
+    """Loses to other transactions so often, then writes."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def upsert(self, section: str, rows: Sequence[Row]) -> Sequence[FreshSecret]:
+        if self.losses:
+            self.losses -= 1
+            raise Contended
+        return super().upsert(section, rows)
+
+
+def test_a_transaction_that_others_win_against_is_begun_again() -> None:
+    writer = ContendedWriter(4)
+    report = brought(numbered(2), writer)
+
+    assert writer.transactions == [("agents", [1, 2])]
+    assert (report.written, report.errors) == ({"agents": 2}, [])
+
+
+def test_one_that_never_wins_ends_the_import() -> None:
+    with pytest.raises(Contended):
+        brought(numbered(2), ContendedWriter(5))
+
+
 def test_progress_is_told_whenever_a_transaction_makes_room_for_the_next() -> None:
     seen: list[dict[str, int]] = []
     import_entries(numbered(2_001), to_row, RecordingWriter(), lambda report: seen.append(dict(report.written)))
@@ -154,18 +183,26 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def agent_row(entry: Entry) -> Row:
-    named = {"account_id": "acc", "agent_id": f"a-{entry.line}", "org_id": "o-1", "user_id": "u-1", "custom_id": None}
     return {
-        **named,
+        "account_id": "acc",
+        "agent_id": f"a-{entry.line}",
+        "org_id": "o-1",
+        "user_id": f"u-{entry.line}",
+        "custom_id": None,
         **dict.fromkeys(("first_name", "last_name", "email_id"), ""),
         "status": "AVAILABLE",
+        "status_expires_at": None,
         "max_sessions": entry.value,
+        "profile": None,
+        "at": 1,
+        "queues": None,
+        "skills": None,
     }
 
 
 def test_a_real_store_keeps_the_good_rows_of_a_transaction_and_refuses_the_bad_one(engine: Engine) -> None:
     entries = [Entry("agents", line, slots) for line, slots in enumerate([5, -1, 0, 7], start=1)]
-    report = import_entries(entries, agent_row, SqlDirectoryWriter(engine))
+    report = import_entries(entries, agent_row, SqlDirectoryWriter(engine, Seals(), str))
     with engine.connect() as connection:
         stored = connection.execute(select(tables.agents.c.agent_id, tables.agents.c.max_sessions)).all()
 

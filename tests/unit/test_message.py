@@ -85,14 +85,16 @@ RECORDED = {
     410: "session_closed",
 }
 UNRECORDED = {
-    401: "token_missing token_invalid token_expired app_disabled",
+    401: "token_missing token_invalid token_expired token_replayed app_disabled",
     403: "scope_missing stream_forbidden account_mismatch",
-    404: "callback_not_found",
+    404: "callback_not_found conversation_not_found transfer_not_found",
     408: "request_timeout",
-    409: "callback_in_flight callback_ended",
+    409: "callback_in_flight callback_ended session_id_taken agent_exists agent_holds_sessions queue_exists",
+    410: "events_gone",
     413: "body_too_large",
     415: "unsupported_media_type",
     422: "invalid_request conflicting_parameters callback_url_forbidden idempotency_key_reused",
+    429: "rate_limited",
     503: "overloaded store_unavailable",
 }
 

@@ -11,10 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
+from handoff.domain.rate import Rate
 from handoff.domain.rules import Reassign
 from handoff.settings import Settings, SettingsError, unknown_variables
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+KEY, OLD_KEY = ("A" * 43 + "=", "_-" * 21 + "8=")
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +93,9 @@ def test_settings_are_frozen() -> None:
         ("database_url", "sqlite:///:memory:"),
         ("database_url", "sqlite:///"),
         ("database_prepare", "perhaps"),
+        ("secret_keys", "AAAA"),
+        ("secret_keys", "+" * 43 + "="),
+        ("secret_keys", f"{KEY},{KEY[:-1]}"),
         ("port", "0"),
         ("port", "65536"),
         ("port", "http"),
@@ -102,6 +107,11 @@ def test_settings_are_frozen() -> None:
         ("patience_seconds", "0"),
         ("grace_seconds", "-1"),
         ("grace_seconds", "inf"),
+        ("rate_limit", "60"),
+        ("rate_limit", "0/minute"),
+        ("rate_limit", "60/fortnight"),
+        ("rate_limit_store", "localhost:6379"),
+        ("rate_limit_store", "memcached://localhost"),
         ("token_cache_seconds", "61"),
         ("token_leeway_seconds", "301"),
         ("callback_policy", "test"),
@@ -147,11 +157,13 @@ def test_lists_are_separated_by_commas(loaded: Any) -> None:
         callback_allow_nets="10.0.0.0/8, fd00::/8,",
         callback_allow_hosts=" a.example ,.b.example,",
         callback_secrets=f"{SECRET},whsec_b2xk",
+        secret_keys=f"{KEY}, {OLD_KEY}",
     )
 
     assert settings.callback_allow_nets == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     assert settings.callback_allow_hosts == ("a.example", ".b.example")
     assert [secret.get_secret_value() for secret in settings.callback_secrets] == [SECRET, "whsec_b2xk"]
+    assert [key.get_secret_value() for key in settings.secret_keys] == [KEY, OLD_KEY]
 
 
 @pytest.mark.parametrize("text", ["", ",", " , "])
@@ -182,8 +194,28 @@ def test_a_file_of_certificates_is_looked_at(loaded: Any, refused: Any) -> None:
         )
 
 
-def test_a_secret_is_not_shown(loaded: Any) -> None:
-    assert SECRET not in repr(loaded(callback_secrets=SECRET))
+def test_a_secret_is_not_shown(loaded: Any, refused: Any) -> None:
+    store = f"redis://:{SECRET}@localhost"
+    shown = repr(loaded(callback_secrets=SECRET, secret_keys=KEY, rate_limit_store=store))
+
+    assert SECRET not in shown
+    assert KEY not in shown
+    assert "half-a-key" not in "".join(refused(secret_keys=f"{KEY},half-a-key"))
+    assert SECRET not in "".join(refused(secret_keys=KEY, rate_limit_store=store.replace("redis", "rediz")))
+
+
+def test_a_rate_is_a_number_and_a_period(loaded: Any) -> None:
+    assert loaded().rate is None
+    assert loaded(rate_limit="60/minute").rate == Rate(60, "minute")
+
+
+def test_a_key_that_is_none_is_told_with_how_to_make_one(refused: Any) -> None:
+    (line,) = refused(secret_keys="no key")
+
+    assert line == (
+        "HANDOFF_SECRET_KEYS: each key is the base64 of 32 bytes, with - and _ in place of + and /: "
+        "make one with `openssl rand -base64 32 | tr '+/' '-_'`"
+    )
 
 
 @pytest.mark.parametrize(("name", "service"), [("port", "handoff"), ("metrics_port", "handoff-metrics")])
@@ -214,15 +246,17 @@ def test_development_is_for_loopback(loaded: Any, host: str) -> None:
 
 
 def test_production_needs_secrets(refused: Any) -> None:
-    (line,) = refused(callback_policy="production", callback_secrets=" , ")
+    unsigned, in_clear = refused(callback_policy="production", callback_secrets=" , ")
 
-    assert "set HANDOFF_CALLBACK_SECRETS" in line
-    assert "HANDOFF_CALLBACK_SIGNING=off" in line
+    assert "set HANDOFF_CALLBACK_SECRETS" in unsigned
+    assert "HANDOFF_CALLBACK_SIGNING=off" in unsigned
+    assert "set HANDOFF_SECRET_KEYS" in in_clear
+    assert "`openssl rand -base64 32 | tr '+/' '-_'`" in in_clear
 
 
 @pytest.mark.parametrize("more", [{"callback_secrets": SECRET}, {"callback_signing": "off"}], ids=str)
 def test_production_with_secrets_or_unsigned_by_name_listens_anywhere(loaded: Any, more: dict[str, str]) -> None:
-    assert loaded(callback_policy="production", host="0.0.0.0", **more).host == "0.0.0.0"
+    assert loaded(callback_policy="production", host="0.0.0.0", secret_keys=KEY, **more).host == "0.0.0.0"
 
 
 def test_a_lease_outlasts_two_attempts_and_ten_seconds(loaded: Any, refused: Any) -> None:
@@ -235,7 +269,7 @@ def test_a_lease_outlasts_two_attempts_and_ten_seconds(loaded: Any, refused: Any
 @pytest.mark.parametrize(("policy", "is_allowed"), [("development", True), ("production", False)])
 def test_plain_http_is_as_the_policy_says_unless_it_is_set(policy: str, *, is_allowed: bool) -> None:
     unset, on, off = (
-        Settings.load(callback_policy=policy, callback_signing="off", callback_plain_http=plain_http)
+        Settings.load(callback_policy=policy, callback_signing="off", secret_keys=KEY, callback_plain_http=plain_http)
         for plain_http in (None, True, False)
     )
 

@@ -12,11 +12,14 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from handoff.api import callbacks, health
-from handoff.api.problems import answer_http_exception, answer_unexpected
+from handoff.api import agents, callbacks, conversations, events, health, queues, sessions, transfers
+from handoff.api.assign import AssignDoor
+from handoff.api.problems import PROBLEM_JSON, answer_http_exception, answer_unexpected
 from handoff.api.request_log import RequestLog
 from handoff.api.responses import BASE_PATH, problem_schema
 from handoff.api.routes import assign_router
@@ -35,6 +38,20 @@ _SECURITY: Final = {
     },
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where `auth` is absent."},
 }
+
+# In the order of the document, besides the assignment call, which goes before them.
+_ROUTERS: Final = (
+    conversations.router,
+    sessions.router,
+    sessions.history_router,
+    transfers.router,
+    agents.router,
+    agents.extensions,
+    queues.router,
+    callbacks.router,
+    events.router,
+    health.router,
+)
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -58,15 +75,27 @@ def build_app(version: str, open_services: OpenServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
+        generate_unique_id_function=_operation_id,
+        # Logs and metrics are our own, and FastAPI's would tell what ours keep to themselves.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
     )
+    assigning = assign_router()
+    app.add_middleware(AssignDoor, router=assigning)
     app.add_middleware(RequestLog)
-    app.include_router(assign_router())
-    app.include_router(callbacks.router)
-    app.include_router(health.router)
+    routers = (assigning, *_ROUTERS)
+    for router in routers:
+        app.include_router(router)
     _serve_docs(app)
+    app.state.routes = tuple(route for part in (app, *routers) for route in part.routes if isinstance(route, Route))
     _describe(app)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """What generated clients call the operation: the name of its function, in their spelling."""
+    first, *others = route.name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _describe(app: FastAPI) -> None:
@@ -99,17 +128,20 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared_responses(document: dict[str, Any]) -> dict[str, Any]:
-    """Take responses that several operations have out of them, and leave references."""
+    """Take problems that several operations answer with out of them, and leave references."""
     places: dict[str, list[tuple[dict[str, Any], str]]] = {}
     for item in document["paths"].values():
         for operation in item.values():
             for status, response in operation["responses"].items():
+                if PROBLEM_JSON not in response.get("content", {}):
+                    continue
                 places.setdefault(json.dumps(response), []).append((operation["responses"], status))
     shared: dict[str, Any] = {}
     for text, users in places.items():
         if len(users) > 1:
             phrase = HTTPStatus(int(users[0][1])).phrase.title().replace(" ", "")
-            name = phrase if phrase not in shared else f"{phrase}{len(shared)}"
+            alike = sum(name.startswith(phrase) for name in shared)
+            name = f"{phrase}{alike + 1}" if alike else phrase
             shared[name] = json.loads(text)
             for responses, status in users:
                 responses[status] = {"$ref": f"#/components/responses/{name}"}

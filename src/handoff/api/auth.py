@@ -6,25 +6,20 @@ Which algorithms and keys are tried is fixed by the app that the token names, ne
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from math import ceil
+from typing import Final, NamedTuple
 
 import jwt
 from cachetools import TLRUCache
-from cryptography.exceptions import UnsupportedAlgorithm
-from jwt.algorithms import get_default_algorithms
-from jwt.api_jws import PyJWS
-from starlette.datastructures import Headers
 
+from handoff.api.keys import jws, verifies
 from handoff.api.problems import Refuse
-from handoff.domain.claims import BadClaims, app_id_of, check_times
+from handoff.domain.claims import BadClaims, TokenUse, app_id_of, check_times, jti_digest
+from handoff.domain.credentials import HMAC_ALGORITHMS
 from handoff.domain.model import App
 from handoff.domain.refusals import Refusal
 from handoff.service.directory import Directory
 from handoff.service.ports import Clock
-
-HMAC_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
-PUBLIC_KEY_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
 _BEARER: Final = "bearer "
 _LONGEST_TOKEN: Final = 8_192
@@ -36,67 +31,94 @@ _NOBODY: Final = App(
     name="",
     secrets=("no app has this secret, and no token can name it",),
     public_keys=(),
-    algorithms=("HS256",),
+    algorithms=HMAC_ALGORITHMS,
     scopes=frozenset(),
     streams=frozenset(),
     require_exp=False,
+    require_jti=False,
     is_enabled=False,
 )
 _UNVERIFIABLE: Final = "The token's signature does not verify with a live secret of the app that appId names."
 
-_jws: Final = PyJWS(algorithms=[*HMAC_ALGORITHMS, *PUBLIC_KEY_ALGORITHMS])
-_algorithms: Final = get_default_algorithms()
+
+class Verified(NamedTuple):
+    """The app that a token speaks for, and the use that the token is for, if it can be used once only."""
+
+    app: App
+    use: TokenUse | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
-    app: App
+class _Remembered:
+    verified: Verified
     trusted_until_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A well-formed token, not to be believed yet: its algorithm and claims, and what is signed with the signature."""
+
+    algorithm: object
+    claims: Mapping[str, object]
+    signed: bytes
+    signature: bytes
+
+
 class Authenticator:
-    """Verifies tokens, and remembers each for `trust_s` seconds at most and never past its `exp`."""
+    """Verifies tokens, and remembers each for `trust_s` seconds at most and never past its `exp`.
+
+    A token that can be used once only is not worth it: whether this is its one use, the store tells.
+    """
 
     def __init__(self, directory: Directory, clock: Clock, *, trust_s: float, leeway_s: float) -> None:
         self._directory = directory
         self._clock = clock
         self._trust_s = trust_s
         self._leeway_s = leeway_s
-        self._verified: TLRUCache[str, _Verified] = TLRUCache(
-            _KEPT_TOKENS, ttu=lambda _token, verified, _now: verified.trusted_until_s, timer=self._now_s
+        self._verified: TLRUCache[str, _Remembered] = TLRUCache(
+            _KEPT_TOKENS, ttu=lambda _token, known, _now: known.trusted_until_s, timer=self._now_s
         )
 
-    async def authenticate(self, headers: Headers) -> App:
-        """The app that the request's token speaks for. Raises Refuse (401) and StoreError."""
+    async def authenticate(self, headers: Mapping[str, str]) -> Verified:
+        """Whom the request's token speaks for. Raises Refuse (401) and StoreError."""
         token = token_in(headers)
         known = self._verified.get(token)
         if known is not None:
-            return known.app
-        verified = await self._verify(token)
-        self._verified[token] = verified
-        return verified.app
+            return known.verified
+        found = await self._verify(token)
+        if found.verified.use is None:
+            self._verified[token] = found
+        return found.verified
 
-    async def _verify(self, token: str) -> _Verified:
-        claims = _claims_in(token)
+    async def _verify(self, token: str) -> _Remembered:
+        parsed = _parse(token)
         try:
-            app = await self._directory.find_app(app_id_of(claims))
-            if not _is_signed_by(token, app or _NOBODY) or app is None:
+            app = await self._directory.find_app(app_id_of(parsed.claims))
+            if not _is_signed_by(parsed, app or _NOBODY) or app is None:
                 raise Refuse(Refusal.TOKEN_INVALID, _UNVERIFIABLE)
-            expires_s = check_times(claims, now_s=self._now_s(), leeway_s=self._leeway_s, require_exp=app.require_exp)
+            return self._checked(parsed.claims, app)
         except BadClaims as bad:
             raise Refuse(bad.refusal, bad.detail) from None
+
+    def _checked(self, claims: Mapping[str, object], app: App) -> _Remembered:
+        """What is to be believed of a token that the app signed. Raises BadClaims and Refuse."""
+        now_s, leeway_s = self._now_s(), self._leeway_s
+        expires_s = check_times(claims, now_s=now_s, leeway_s=leeway_s, require_exp=app.require_exp)
+        digest = jti_digest(claims, expires_s, now_s=now_s, leeway_s=leeway_s, require_jti=app.require_jti)
         if not app.is_enabled:
             raise Refuse(Refusal.APP_DISABLED, f"App {app.app_id} is disabled.")
-        trusted_until_s = self._now_s() + self._trust_s
+        trusted_until_s, use = now_s + self._trust_s, None
         if expires_s is not None:
-            trusted_until_s = min(trusted_until_s, expires_s + self._leeway_s)
-        return _Verified(app, trusted_until_s)
+            trusted_until_s = min(trusted_until_s, expires_s + leeway_s)
+            if digest is not None:
+                use = TokenUse(app.account_id, app.app_id, digest, ceil((expires_s + leeway_s) * 1_000))
+        return _Remembered(Verified(app, use), trusted_until_s)
 
     def _now_s(self) -> float:
         return self._clock.now_ms() / 1_000
 
 
-def token_in(headers: Headers) -> str:
+def token_in(headers: Mapping[str, str]) -> str:
     """The token of a request. Raises Refuse where there is none."""
     token = headers.get("auth")
     if token is None:
@@ -109,18 +131,19 @@ def token_in(headers: Headers) -> str:
     return token
 
 
-def _claims_in(token: str) -> Mapping[str, object]:
-    """The claims of a well-formed token, not to be believed yet."""
+def _parse(token: str) -> _Parsed:
+    """The parts of a well-formed token. Raises Refuse."""
     if len(token) > _LONGEST_TOKEN:
         raise Refuse(Refusal.TOKEN_INVALID, f"The token is longer than {_LONGEST_TOKEN} characters.")
     try:
-        payload = _jws.decode_complete(token, options={"verify_signature": False})["payload"]
-        claims = json.loads(payload, object_pairs_hook=_unambiguous)
+        parts = jws.decode_complete(token, options={"verify_signature": False})
+        claims = json.loads(parts["payload"], object_pairs_hook=_unambiguous)
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise Refuse(Refusal.TOKEN_INVALID, "The token is not a well-formed JWT.") from None
     if not isinstance(claims, dict):
         raise Refuse(Refusal.TOKEN_INVALID, "The token's payload must be a JSON object.")
-    return claims
+    signed = token.rpartition(".")[0].encode()  # RFC 7515, 5.2
+    return _Parsed(parts["header"].get("alg"), claims, signed, parts["signature"])
 
 
 def _unambiguous(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
@@ -132,35 +155,9 @@ def _unambiguous(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _is_signed_by(token: str, app: App) -> bool:
-    try:
-        algorithm = jwt.get_unverified_header(token).get("alg")
-    except jwt.InvalidTokenError:
-        return False
-    if algorithm not in app.algorithms:
+def _is_signed_by(token: _Parsed, app: App) -> bool:
+    algorithm = token.algorithm
+    if not isinstance(algorithm, str) or algorithm not in app.algorithms:
         return False
     keys = app.secrets if algorithm in HMAC_ALGORITHMS else app.public_keys
-    return any(_verifies(token, key, algorithm) for key in keys)
-
-
-def _verifies(token: str, key: str, algorithm: str) -> bool:
-    try:
-        _jws.decode_complete(token, _prepared(key, algorithm), algorithms=[algorithm])
-    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
-        return False
-    return True
-
-
-def is_public_key(key: str, algorithm: str) -> bool:
-    """Whether the PEM text holds a public key that the algorithm can verify with."""
-    try:
-        _prepared(key, algorithm)
-    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError):
-        return False
-    return "PRIVATE KEY" not in key
-
-
-@lru_cache(1_024)
-def _prepared(key: str, algorithm: str) -> Any:  # noqa: ANN401 (a key of any of PyJWT's kinds)
-    """The key as the algorithm wants it: parsing a public key costs more than verifying with it."""
-    return _algorithms[algorithm].prepare_key(key)
+    return any(verifies(token.signed, token.signature, key, algorithm) for key in keys)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from handoff.api.schemas import Id
+from handoff.api.cursors import WrittenCursor
+from handoff.api.schemas import Id, IsNumber
 from handoff.service.callbacks import HOST_PATTERN, CallbackState, StoredAttempt, StoredCallback
 
 _ID = "msg_019aad5e-5d1c-7c61-8d7b-0c8d3e1f2a3b"
@@ -87,9 +88,13 @@ class RedeliverMany(BaseModel):
 
     state: Literal["dead", "delivered", "cancelled"] = Field("dead", description="Which ones.")
     host: Host | None = Field(None, description="Of this host only, `name` or `name:port`.")
-    since: int | None = Field(None, ge=0, description="Only those recorded at or after this, epoch ms.")
-    per_second: float = Field(10, alias="perSecond", gt=0, le=1_000, description="They are spread out to this rate.")
-    cursor: str | None = Field(None, description="The nextCursor of the answer before.")
+    since: Annotated[int | None, Field(ge=0), IsNumber] = Field(
+        None, description="Only those recorded at or after this, epoch ms."
+    )
+    per_second: Annotated[float, Field(gt=0, le=1_000), IsNumber] = Field(
+        10, alias="perSecond", description="They are spread out to this rate."
+    )
+    cursor: WrittenCursor | None = Field(None, description="The nextCursor of the answer before.")
 
 
 class RedeliveredMany(BaseModel):

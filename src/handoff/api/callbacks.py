@@ -16,7 +16,7 @@ from handoff.api.callback_schemas import (
     details_of,
     summary_of,
 )
-from handoff.api.cursors import read_cursor, write_cursor
+from handoff.api.cursors import WrittenCursor, read_cursor, write_cursor
 from handoff.api.problems import Refuse
 from handoff.api.resource import Caller, CurrentCaller, resource_router
 from handoff.api.responses import BODY_REFUSALS, refusals
@@ -28,7 +28,6 @@ from handoff.service.callbacks import (
     CallbackNotFound,
     CallbackRefusal,
     CallbackState,
-    Scope,
     StoredCallback,
 )
 from handoff.service.worker import Worker
@@ -50,12 +49,12 @@ async def list_callbacks(
     host: Annotated[Host | None, Query(description="Only those for this host, `name` or `name:port`.")] = None,
     since: Annotated[int | None, Query(ge=0, description="Only those recorded at or after this, epoch ms.")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Results on a page.")] = 50,
-    cursor: Annotated[str | None, Query(description="The nextCursor of the page before.")] = None,
+    cursor: Annotated[WrittenCursor | None, Query(description="The nextCursor of the page before.")] = None,
 ) -> CallbackResults:
     """The stream's callbacks, the newest first."""
     before = None if cursor is None else read_cursor(cursor)[0]
     wanted = CallbackFilter(state=state, host=host, since=since)
-    find = partial(caller.services.callbacks.store.find, _scope(caller), wanted, before=before, limit=limit)
+    find = partial(caller.services.callbacks.store.find, caller.scope, wanted, before=before, limit=limit)
     page = await caller.services.reader.run(find)
     return CallbackResults(
         results=[summary_of(one) for one in page.callbacks],
@@ -72,7 +71,7 @@ async def list_callbacks(
 async def show_callback(caller: CurrentCaller, callback_id: CallbackId) -> CallbackDetails:
     """The callback, its message and every attempt that was made."""
     callbacks = caller.services.callbacks
-    return await _details(caller, caller.services.reader, partial(callbacks.get, _scope(caller), callback_id))
+    return await _details(caller, caller.services.reader, partial(callbacks.get, caller.scope, callback_id))
 
 
 @router.post(
@@ -84,7 +83,7 @@ async def show_callback(caller: CurrentCaller, callback_id: CallbackId) -> Callb
 async def redeliver_callback(caller: CurrentCaller, callback_id: CallbackId) -> CallbackDetails:
     """Send it now, whatever became of it: under the same `webhook-id`, with a fresh budget of attempts."""
     callbacks = caller.services.callbacks
-    return await _details(caller, caller.services.writer, partial(callbacks.redeliver, _scope(caller), callback_id))
+    return await _details(caller, caller.services.writer, partial(callbacks.redeliver, caller.scope, callback_id))
 
 
 @router.post(
@@ -96,7 +95,7 @@ async def redeliver_callback(caller: CurrentCaller, callback_id: CallbackId) -> 
 async def cancel_callback(caller: CurrentCaller, callback_id: CallbackId) -> CallbackDetails:
     """Never send it again. Only one that is pending can be cancelled; once more changes nothing."""
     callbacks = caller.services.callbacks
-    return await _details(caller, caller.services.writer, partial(callbacks.cancel, _scope(caller), callback_id))
+    return await _details(caller, caller.services.writer, partial(callbacks.cancel, caller.scope, callback_id))
 
 
 @router.post(
@@ -112,7 +111,7 @@ async def redeliver_callbacks(
     before, not_before = (None, 0) if wanted.cursor is None else read_cursor(wanted.cursor)
     step = partial(
         caller.services.callbacks.redeliver_page,
-        _scope(caller),
+        caller.scope,
         CallbackFilter(state=CallbackState(wanted.state), host=wanted.host, since=wanted.since),
         per_second=wanted.per_second,
         before=before,
@@ -124,10 +123,6 @@ async def redeliver_callbacks(
         last_due_at=done.last_due_at if done.count else None,
         next_cursor=None if done.next_before is None else write_cursor(done.next_before, done.last_due_at),
     )
-
-
-def _scope(caller: Caller) -> Scope:
-    return Scope(account_id=caller.app.account_id, stream_id=caller.stream.stream_id)
 
 
 async def _details(caller: Caller, worker: Worker, work: Callable[[], StoredCallback]) -> CallbackDetails:

@@ -2,25 +2,35 @@
 
 import base64
 import json
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import WithJsonSchema
 
 from handoff.api.problems import Refuse
-from handoff.domain.ids import is_id
+from handoff.domain.ids import is_row_id
 from handoff.domain.refusals import Refusal
 
 _LONGEST: Final = 1_024
 
+# One that a caller sends, as the OpenAPI document describes it; whether it is one tells `read_cursor`.
+WrittenCursor = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+={0,2}$", "maxLength": _LONGEST})
+]
+# More than any time or count that a cursor carries, and no more than a store can compare.
+_GREATEST: Final = 1 << 53
 
-def write_cursor(row_id: str, at_ms: int = 0) -> str:
-    """A cursor behind the row with this id, and a time where the page has one."""
-    return base64.urlsafe_b64encode(json.dumps([row_id, at_ms]).encode()).decode().rstrip("=")
+
+def write_cursor(row_id: str, number: int = 0) -> str:
+    """A cursor behind the row with this id, and a time or count where the page has one."""
+    return base64.urlsafe_b64encode(json.dumps([row_id, number]).encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> tuple[str, int]:
-    """The id and the time. Raises Refuse for a cursor that is not of our making."""
+    """The id and the number. Raises Refuse for a cursor that is not of our making."""
     match _values(cursor):
-        case [str(row_id), int(at_ms)] if not isinstance(at_ms, bool) and is_id(row_id):
-            return row_id, at_ms
+        case [str(row_id), int(number)] if not isinstance(number, bool) and is_row_id(row_id):
+            if 0 <= number < _GREATEST:
+                return row_id, number
     raise Refuse(Refusal.INVALID_REQUEST, "cursor: send the nextCursor of the page before as it came.")
 
 

@@ -1,7 +1,6 @@
 """Reading the call's parameters: from a JSON body, the query string, or some from each."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import Request
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 
 from handoff.api.problems import Refuse
 from handoff.api.schemas import AssignParameters
+from handoff.api.sentences import sentence_of
 from handoff.domain.refusals import Refusal
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -17,14 +17,10 @@ MAX_BODY_BYTES: Final = 64 * 1024
 _LENGTH_DIGITS: Final = 12
 _BODY_S: Final = 10.0
 
-_NAMES: Final = {field.alias: name for name, field in AssignParameters.model_fields.items()}
-_SENTENCES: Final = {
-    "string_pattern_mismatch": "1 to 128 of A-Z a-z 0-9 _ -, a letter or digit first",
-    "string_type": "must be a string",
-    "string_too_short": "must not be empty",
-    "missing": "required",
-    "extra_forbidden": "no such field",
-    "model_type": "must be a JSON object",
+# A list has no place in a query string.
+_BODY_ONLY: Final = "fallback"
+_NAMES: Final = {
+    field.alias or name: name for name, field in AssignParameters.model_fields.items() if name != _BODY_ONLY
 }
 
 
@@ -83,35 +79,20 @@ def _require_json(request: Request) -> None:
 
 
 def _with_query(parameters: AssignParameters, request: Request) -> AssignParameters:
-    values: dict[str, Any] = {}
+    if _BODY_ONLY in request.query_params:
+        raise Refuse(Refusal.INVALID_REQUEST, f"{_BODY_ONLY}: send it in the JSON body.")
+    values: dict[str, Any] = {_BODY_ONLY: [one.model_dump(by_alias=True) for one in parameters.fallback]}
     for alias, name in _NAMES.items():
-        said = set(request.query_params.getlist(alias or name))
+        said = set(request.query_params.getlist(alias))
         in_body = getattr(parameters, name)
         if in_body is not None:
-            said.add(in_body)
+            said.add(_as_in_a_query(in_body))
         if len(said) > 1:
             raise Refuse(Refusal.CONFLICTING_PARAMETERS, f"{alias}: sent with more than one value.")
         if said:
-            values[alias or name] = said.pop()
+            values[alias] = said.pop()
     return AssignParameters.model_validate(values)
 
 
-def sentence_of(error: ValidationError) -> str:
-    """Every field that is wrong and what it must be; nothing of what was sent, which may be anything."""
-    return sentence_of_all(error.errors(include_url=False, include_input=False, include_context=False))
-
-
-def sentence_of_all(problems: Iterable[Any]) -> str:
-    """The same for pydantic's error details."""
-    return "; ".join(_located(problem) for problem in problems) + "."
-
-
-def _located(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
-    if problem["type"] == "json_invalid":  # its place is a number of characters, or none
-        return "the body is not JSON: " + str(problem["msg"]).removeprefix("Invalid JSON: ")
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {_said(problem)}" if place else _said(problem)
-
-
-def _said(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
-    return _SENTENCES.get(problem["type"], str(problem["msg"]).removeprefix("Value error, "))
+def _as_in_a_query(value: str | bool) -> str:  # noqa: FBT001 (a value of JSON)
+    return value if isinstance(value, str) else str(value).lower()

@@ -5,6 +5,7 @@ from typing import Final
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from handoff.domain import message
 from handoff.domain.refusals import Refusal
@@ -18,15 +19,18 @@ _RETRY_AFTER_S: Final = "1"
 
 
 class Refuse(Exception):  # noqa: N818 (a refusal)
-    """{refusal}: {detail}."""
+    """{refusal}: {detail}. `members` are further members of the problem."""
 
-    def __init__(self, refusal: Refusal, detail: str) -> None:
+    def __init__(self, refusal: Refusal, detail: str, members: Mapping[str, object] | None = None) -> None:
         super().__init__(f"{refusal.code}: {detail}")
         self.refusal = refusal
         self.detail = detail
+        self.members = members
 
 
-def refusal_response(refusal: Refusal, detail: str, headers: Mapping[str, str]) -> Response:
+def refusal_response(
+    refusal: Refusal, detail: str, headers: Mapping[str, str], members: Mapping[str, object] | None = None
+) -> Response:
     """The answer to a request that was refused without being recorded."""
     extra: dict[str, str] = {}
     if refusal.status == _UNAUTHORIZED:
@@ -35,22 +39,31 @@ def refusal_response(refusal: Refusal, detail: str, headers: Mapping[str, str]) 
     if refusal.status == _UNAVAILABLE:
         extra["retry-after"] = _RETRY_AFTER_S
     return Response(
-        message.problem(refusal, detail),
+        message.problem(refusal, detail, members),
         status_code=refusal.status,
         media_type=PROBLEM_JSON,
         headers={**headers, **extra},
     )
 
 
-async def answer_http_exception(_request: Request, error: Exception) -> Response:
+async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the same shape."""
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for nothing else)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(_methods_of_path(request)))
     return Response(
         message.plain_problem(error.status_code, error.detail),
         status_code=error.status_code,
         media_type=PROBLEM_JSON,
-        headers=error.headers,
+        headers=headers,
     )
+
+
+def _methods_of_path(request: Request) -> set[str]:
+    """What the path can be asked with, whichever route it is that serves it: starlette knows one route's methods."""
+    here = (route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return {method for route in here for method in route.methods or ()}
 
 
 async def answer_unexpected(_request: Request, _error: Exception) -> Response:

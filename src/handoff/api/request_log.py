@@ -11,6 +11,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from handoff.api.admission import Admission
 from handoff.api.services import Services
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,18 @@ _WHERE_KNOWN: Final = ("request_id", "transfer_id", "app_id", "reason")
 class RequestFacts:
     """What the routes tell of a request: each sets what it knows. Of those that are measured, the meter is told too."""
 
-    __slots__ = ("app_id", "began", "code", "is_measured", "reason", "request_id", "services", "status", "transfer_id")
+    __slots__ = (
+        "admission",
+        "app_id",
+        "began",
+        "code",
+        "is_measured",
+        "reason",
+        "request_id",
+        "services",
+        "status",
+        "transfer_id",
+    )
 
     def __init__(self) -> None:
         self.began = perf_counter()
@@ -39,6 +51,12 @@ class RequestFacts:
         self.app_id: str | None = None
         self.services: Services | None = None
         self.is_measured = False
+        self.admission: Admission | None = None
+
+    def note_repeat(self, *, is_repeat: bool) -> None:
+        """Tell whether the call was answered with what an earlier one had brought about, and so costs nothing."""
+        if self.admission is not None:
+            self.admission.is_repeat = is_repeat
 
     @property
     def outcome(self) -> str:
@@ -70,6 +88,8 @@ class RequestLog:
         async def send_and_see(message: Message) -> None:
             if message["type"] == "http.response.start":
                 facts.status = message["status"]
+                if facts.admission is not None:
+                    await facts.admission.leave(message)
             await send(message)
 
         try:

@@ -2,22 +2,30 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from handoff.api.access import authorize, refused, request_id_of
-from handoff.api.parameters import read_body, sentence_of_all
+from handoff.api.parameters import read_body
 from handoff.api.problems import Refuse
-from handoff.api.request_log import facts_of
+from handoff.api.request_log import RequestFacts, facts_of
 from handoff.api.responses import BASE_PATH, AccountId, RequestId, StreamId
+from handoff.api.sentences import sentence_of_all
 from handoff.api.services import Services, services_of
 from handoff.domain.model import App, Stream
 from handoff.domain.refusals import Refusal
+from handoff.service.agent_store import DirectoryRefused
+from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreError
+from handoff.service.scope import Scope
+
+# What a call may be refused for.
+_ERRORS: Final = (Refuse, DirectoryRefused, RequestValidationError, HTTPException, Overloaded, StoreError)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -29,6 +37,12 @@ class Caller:
     app: App
     stream: Stream
     services: Services
+    facts: RequestFacts
+
+    @property
+    def scope(self) -> Scope:
+        """What the caller may see: its stream's rows."""
+        return Scope(account_id=self.app.account_id, stream_id=self.stream.stream_id)
 
 
 def resource_router(scope: str, tag: str) -> APIRouter:
@@ -51,24 +65,37 @@ def _bounded(handle: Handler, scope: str, *, has_body: bool) -> Handler:
         facts.request_id = request_id_of(request, services)
         try:
             app, stream = await authorize(request, services, scope, facts)
-            request.state.caller = Caller(app, stream, services)
+            request.state.caller = Caller(app, stream, services, facts)
             if has_body:
                 request._body = await read_body(request)  # noqa: SLF001 (where starlette keeps a body that was read)
             response = await handle(request)
-        except Refuse as refuse:
-            return refused(refuse.refusal, refuse.detail, facts)
-        except RequestValidationError as error:
-            return refused(Refusal.INVALID_REQUEST, _sentence(error), facts)
         except ClientDisconnect:
             facts.code = "disconnected"
             return Response(status_code=400)  # nobody hears it
-        except StoreError as error:
-            facts.reason = str(error)
-            return refused(Refusal.STORE_UNAVAILABLE, "The store is not available: repeat the request.", facts)
+        except _ERRORS as error:
+            refuse = _refuse(error, facts)
+            return refused(refuse.refusal, refuse.detail, facts, refuse.members)
         response.headers["x-request-id"] = facts.request_id
         return response
 
     return bounded
+
+
+def _refuse(error: Exception, facts: RequestFacts) -> Refuse:
+    match error:
+        case Refuse():
+            return error
+        case DirectoryRefused():
+            return Refuse(error.refusal, error.detail)
+        case RequestValidationError():
+            return Refuse(Refusal.INVALID_REQUEST, _sentence(error))
+        case HTTPException():  # from FastAPI, about a body that no parser gets to the end of
+            return Refuse(Refusal.INVALID_REQUEST, "The body is not JSON that can be read.")
+        case Overloaded():
+            return Refuse(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.")
+        case _:
+            facts.reason = str(error)
+            return Refuse(Refusal.STORE_UNAVAILABLE, "The store is not available: repeat the request.")
 
 
 async def _current_caller(

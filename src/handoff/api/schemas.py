@@ -3,15 +3,39 @@
 The names are the vendor's documented ones, in its spelling.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from handoff.domain.address_policy import MAX_URL_CHARS
 from handoff.domain.ids import ID_PATTERN
 
+
+def _require_number(value: object) -> object:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError("must be a number")
+    return value
+
+
+# Of a number in a body: pydantic takes true for 1 and false for none, and text with digits in it.
+IsNumber: Final = BeforeValidator(_require_number)
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Url = Annotated[str, StringConstraints(min_length=1)]
+
+
+def one_of(*names: str) -> dict[str, Any]:
+    """For a schema: that an object has a value under exactly one of these names. Pydantic checks it elsewhere."""
+    return {"oneOf": [_has(name) for name in names]}
+
+
+def any_of(*names: str) -> dict[str, Any]:
+    """For a schema: that an object has a value under one of these names, or under several."""
+    return {"anyOf": [_has(name) for name in names]}
+
+
+def _has(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
 
 _AGENT = "a-8cd2673-0cb7-462d-9453-0ee60e52xxxx"
 _OTHER_AGENT = "a-220172c-856e-4db6-a2d1-d4c2dabexxxx"
@@ -20,6 +44,24 @@ _SESSION = "6538f8a3c9cf425ee5cfxxxx"
 _ORG = "o-02c0d56d-fd90-5e24-8458-01be1d2exxxx"
 _COMPLETED_AT = 1698825180041
 _TRANSFER = "tr_019aad5e-5d1c-7c61-8d7b-0c8d3e1f2a3b"
+
+
+class FallbackTarget(BaseModel):
+    """Another agent, or a queue: one of the two."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra=one_of("aId", "queueId"))
+
+    agent_id: Id | None = Field(None, alias="aId", examples=[_OTHER_AGENT])
+    queue_id: Id | None = Field(None, alias="queueId", examples=[_QUEUE])
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.agent_id is None) == (self.queue_id is None):
+            raise ValueError("name an agent as aId or a queue as queueId, one of the two")
+        return self
+
+
+Fallback = Annotated[tuple[FallbackTarget, ...], Field(max_length=5)]
 
 
 class AssignParameters(BaseModel):
@@ -34,12 +76,15 @@ class AssignParameters(BaseModel):
     transferred_type: Literal["AGENT", "QUEUE"] | None = Field(None, alias="transferredType")
     queue_id: Id | None = Field(None, alias="queueId")
     expected_agent_id: Id | None = Field(None, alias="expectedAgentId")
+    fallback: Fallback = ()
+    dry_run: bool | None = Field(None, alias="dryRun")
 
 
 class _Assign(BaseModel):
     callback_url: str = Field(
         alias="callbackUrl",
         description="Absolute http or https URL that is told the outcome.",
+        min_length=1,
         max_length=MAX_URL_CHARS,
         examples=["http://localhost:8009"],
     )
@@ -50,6 +95,14 @@ class _Assign(BaseModel):
         alias="expectedAgentId",
         description="Extension: assign only if this agent has the session now.",
         examples=[_OTHER_AGENT],
+    )
+    fallback: Fallback = Field(
+        (), description="Extension: whom to try, in order, where the one named is unavailable or full."
+    )
+    dry_run: bool = Field(
+        default=False,
+        alias="dryRun",
+        description="Extension: check everything and answer as if it were done; nothing is written, nobody is called.",
     )
 
 
@@ -91,6 +144,14 @@ class FamilyError(BaseModel):
     code: int = Field(description="The HTTP status.")
 
 
+class PassedOver(BaseModel):
+    """A target that was named and could not be taken."""
+
+    agent_id: Id | None = Field(None, alias="agentId")
+    queue_id: Id | None = Field(None, alias="queueId")
+    code: str = Field(description="Why not.", examples=["agent_unavailable"])
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details with two extensions: a stable `code` and the family's `errors`."""
 
@@ -103,6 +164,9 @@ class Problem(BaseModel):
     agent_id: Id | None = Field(None, alias="agentId", description="With a 409 that names it: who has the session.")
     queue_id: Id | None = Field(None, alias="queueId", description="With a 409 that names it: where it waits.")
     version: int | None = Field(None, description="With a 409 that names the holder: the session's version.")
+    passed_over: list[PassedOver] | None = Field(
+        None, alias="passedOver", description="Of a call with fallback: the others that could not be taken either."
+    )
 
 
 class TransferredMessage(BaseModel):
@@ -116,6 +180,9 @@ class TransferredMessage(BaseModel):
     transfer_id: Id = Field(alias="transferId", examples=[_TRANSFER])
     version: int = Field(examples=[1])
     previous_agent_id: Id | None = Field(None, alias="previousAgentId")
+    passed_over: list[PassedOver] | None = Field(
+        None, alias="passedOver", description="Where a fallback was taken: those named before it."
+    )
 
 
 class FailedMessage(BaseModel):
@@ -129,3 +196,6 @@ class FailedMessage(BaseModel):
     reason: str
     completed_at: int = Field(alias="requestCompletedAt", examples=[_COMPLETED_AT])
     transfer_id: Id = Field(alias="transferId", examples=[_TRANSFER])
+    passed_over: list[PassedOver] | None = Field(
+        None, alias="passedOver", description="Of a call with fallback: the others that could not be taken either."
+    )

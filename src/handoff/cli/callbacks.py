@@ -6,15 +6,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 from tabulate import tabulate
 
 from handoff.api.callback_schemas import summary_of
-from handoff.bootstrap import open_callbacks, prepare_store
-from handoff.cli.common import load_settings, told_in_a_sentence
+from handoff.cli.common import account_option, json_option, load_settings, told_in_a_sentence
+from handoff.cli.times import When, shown_time
+from handoff.migrating import prepare_store
 from handoff.service.callbacks import (
     HOST_PATTERN,
     MAX_PAGE,
@@ -23,33 +23,16 @@ from handoff.service.callbacks import (
     CallbackRefusal,
     Callbacks,
     CallbackState,
-    Scope,
     StoredAttempt,
     StoredCallback,
 )
+from handoff.service.scope import Scope
 from handoff.settings import SettingsError
-from handoff.system import SystemClock
+from handoff.stores import open_callbacks
 
-_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _REPEATABLE: Final = [CallbackState.DEAD.value, CallbackState.DELIVERED.value, CallbackState.CANCELLED.value]
 
 _is_host = re.compile(HOST_PATTERN).fullmatch
-_is_age = re.compile(r"(\d{1,9})([smhd])").fullmatch
-
-
-class _When(click.ParamType[int]):
-    name = "when"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
-        """Epoch milliseconds of an age such as 24h or of an ISO date and time (UTC where it names no zone)."""
-        age = _is_age(str(value))
-        if age:
-            return SystemClock().now_ms() - int(age[1]) * _UNITS_MS[age[2]]
-        try:
-            at = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail("use an age such as 30m, 24h or 7d, or a time such as 2026-11-25T08:00", param, ctx)
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
 class _Host(click.ParamType[str]):
@@ -62,10 +45,8 @@ class _Host(click.ParamType[str]):
         return str(value)
 
 
-_account: Final = click.option("--account", help="Of this account only.")
 _host: Final = click.option("--host", type=_Host(), help="For this host only, name or name:port.")
-_since: Final = click.option("--since", type=_When(), help="Recorded since then: 24h, 7d, or 2026-11-25T08:00 (UTC).")
-_json: Final = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+_since: Final = click.option("--since", type=When(), help="Recorded since then: 24h, 7d, or 2026-11-25T08:00 (UTC).")
 _ids: Final = click.argument("callback_ids", metavar="CALLBACK_ID...", nargs=-1, required=True)
 
 
@@ -76,11 +57,11 @@ def callbacks() -> None:
 
 @callbacks.command("list")
 @click.option("--state", type=click.Choice([state.value for state in CallbackState]), help="In this state only.")
-@_account
+@account_option
 @_host
 @_since
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
-@_json
+@json_option
 @told_in_a_sentence
 def list_(
     *, state: str | None, account: str | None, host: str | None, since: int | None, limit: int, as_json: bool
@@ -104,7 +85,7 @@ def list_(
 
 @callbacks.command()
 @click.argument("callback_id")
-@_json
+@json_option
 @told_in_a_sentence
 def show(callback_id: str, *, as_json: bool) -> None:
     """Show one callback with its message and its attempts."""
@@ -117,13 +98,13 @@ def show(callback_id: str, *, as_json: bool) -> None:
         return
     shown = {
         **_as_row(callback),
-        "expires": _time(callback.expires_at) if callback.state is CallbackState.PENDING else "",
+        "expires": shown_time(callback.expires_at) if callback.state is CallbackState.PENDING else "",
         "session": callback.session_id,
         "transfer": callback.transfer_id,
         "message": callback.body.decode(),
     }
     click.echo(tabulate(list(shown.items()), tablefmt="plain"))
-    rows = [asdict(attempt) | {"started_at": _time(attempt.started_at)} for attempt in attempts]
+    rows = [asdict(attempt) | {"started_at": shown_time(attempt.started_at)} for attempt in attempts]
     click.echo("\n" + (tabulate(rows, headers="keys") if rows else "no attempts yet"))
 
 
@@ -131,7 +112,7 @@ def show(callback_id: str, *, as_json: bool) -> None:
 @click.argument("callback_ids", metavar="[CALLBACK_ID...]", nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="All in --state, narrowed by the other options, spread out.")
 @click.option("--state", type=click.Choice(_REPEATABLE), default="dead", show_default=True)
-@_account
+@account_option
 @_host
 @_since
 @click.option("--per-second", type=click.FloatRange(0, 1_000, min_open=True), default=10.0, show_default=True)
@@ -253,14 +234,10 @@ def _as_row(callback: StoredCallback) -> dict[str, Any]:
         "callback": callback.callback_id,
         "account": callback.account_id,
         "state": callback.state.value,
-        "recorded": _time(callback.completed_at),
-        "due": _time(callback.due_at) if callback.state is CallbackState.PENDING else "",
+        "recorded": shown_time(callback.completed_at),
+        "due": shown_time(callback.due_at) if callback.state is CallbackState.PENDING else "",
         "attempts": callback.attempts,
         "last": callback.last_status or callback.last_error or "",
         "reason": callback.dead_reason or "",
         "url": callback.url,
     }
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import click
 
-from handoff.bootstrap import create_app, load_directory
-from handoff.cli.apps import mint_token
+from handoff.bootstrap import create_app
 from handoff.cli.common import load_settings, told_in_a_sentence
 from handoff.cli.serve import run_server
+from handoff.cli.tokens import mint_token
+from handoff.directory import load_directory
+from handoff.domain.credentials import SCOPES
 from handoff.metering import open_metrics_port
 from handoff.settings import Settings
 from handoff.system import fresh_secret_bytes, listen
@@ -63,7 +65,7 @@ def sample_directory() -> dict[str, list[dict[str, Any]]]:
                 "accountId": _ACCOUNT,
                 "name": "Demo",
                 "secrets": [secret],
-                "scopes": ["Routing"],
+                "scopes": list(SCOPES),
                 "streams": "*",
             }
         ],
@@ -125,7 +127,13 @@ curl --location '{base}/agentassist/api/v1/public/{_STREAM}/assign-conversation'
 }}'
 
 Again, and the same bytes come back, with no second callback. Then add "expectedAgentId": "{_AGENT}"
-with "aId": "{_OTHER_AGENT}" to move the session on. Ctrl-C ends the demo and forgets all of it.
+with "aId": "{_OTHER_AGENT}" to move the session on. What happens, as an agent desk follows it:
+
+curl --no-buffer --header 'Accept: text/event-stream' \\
+--header 'auth: {token}' \\
+'{base}/agentassist/api/v1/public/{_STREAM}/events?after=0'
+
+Ctrl-C ends the demo and forgets all of it.
 """
 
 

@@ -9,17 +9,22 @@ _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose request line and headers are too long, or do not come.
+    """Closes a connection whose request line and headers are too long, or do not come; or whose client reads nothing.
 
-    `longest_head` is in bytes: a long callbackUrl in the query fits many times over. `head_timeout_s` is in seconds.
+    `longest_head` is in bytes: a long callbackUrl in the query fits many times over. `head_timeout_s` is in seconds,
+    and so is `stall_s`: how long some 64 KiB of an answer may wait to be read on. A server that stops waits for
+    `last_stall_s` only.
     """
 
     longest_head = 64 * 1024
     head_timeout_s = 20.0
+    stall_s = 60.0
+    last_stall_s = 2.0
 
     _head_bytes = 0
     _is_in_head = False
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin to wait for the first request."""
@@ -29,12 +34,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
         self._disarm()
+        self._unstall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and count it as long as it completes no head."""
         super().data_received(data)
         if self._is_in_head:
+            if self._deadline is None:  # most heads come in one piece, and need no clock
+                self._arm()
             self._head_bytes += len(data)
             if self._head_bytes > self.longest_head and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
@@ -44,8 +52,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """A head begins."""
         self._is_in_head = True
         self._head_bytes = 0
-        if self._deadline is None:
-            self._arm()
         super().on_message_begin()
 
     def on_headers_complete(self) -> Any:  # noqa: ANN401 (as in uvicorn)
@@ -53,6 +59,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._disarm()
         return super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read on."""
+        self._unstall()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The server stops: nobody waits for long for a client that reads nothing."""
+        super().shutdown()
+        self.stall_s = self.last_stall_s
+        if self._stalled is not None:
+            self._unstall()
+            self._stalled = self.loop.call_later(self.stall_s, self.transport.abort)
+
+    def _unstall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _arm(self) -> None:
         self._deadline = self.loop.call_later(self.head_timeout_s, self.transport.close)

@@ -4,6 +4,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -11,10 +12,12 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
-from handoff.bootstrap import create_app, prepare_store
+from handoff.api.services import end_streams
+from handoff.bootstrap import create_app
 from handoff.cli.common import calm_collector, load_settings, told_in_a_sentence
 from handoff.cli.protocol import BoundedHttpProtocol
 from handoff.metering import open_metrics_port
+from handoff.migrating import prepare_store
 from handoff.settings import Settings
 from handoff.system import listen
 
@@ -37,16 +40,21 @@ def serve() -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with a word when requests are being answered."""
+    """uvicorn, with a word when requests are being answered, and one before those under way are waited for."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         calm_collector()
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in good order and end with 0, not by the signal as uvicorn would; a second Ctrl-C stops at once."""
@@ -70,7 +78,7 @@ def run_server(
         backlog=_BACKLOG,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds / 2)),
     )
-    server = _Server(config, on_ready)
+    server = _Server(config, on_ready, on_stop=partial(end_streams, app))
     server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the service did not start; the log tells why")

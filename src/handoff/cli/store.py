@@ -1,21 +1,15 @@
-"""Commands on the store: `migrate`, `import`, `doctor`, `purge`."""
+"""Commands on the store: `migrate`, `doctor`, `purge`."""
 
 import json
 import sys
 from collections.abc import Sequence
-from typing import Final, TextIO
 
 import click
 
-from handoff.bootstrap import import_directory, migrate_store, open_audit, prepare_store
-from handoff.cli.common import USAGE_ERROR, load_settings, told_in_a_sentence
-from handoff.dispatching import retaining
+from handoff.cli.common import Progress, json_option, load_settings, told_in_a_sentence
+from handoff.migrating import migrate_store, prepare_store
 from handoff.service.audit import Violation
-from handoff.service.directory_file import entries
-from handoff.service.importing import ImportReport
-
-# More lines than this are told as a number: a file of the wrong shape is wrong in every line.
-_ERRORS_SHOWN: Final = 20
+from handoff.stores import open_audit, retaining
 
 
 @click.command()
@@ -26,51 +20,12 @@ def migrate() -> None:
     click.echo(f"already at revision {after}" if before == after else f"migrated from {before or 'nothing'} to {after}")
 
 
-@click.command("import")
-@click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@told_in_a_sentence
-def import_(file: TextIO, *, as_json: bool) -> None:
-    """Bring apps, streams, agents, queues and sessions in from FILE (- for standard input).
-
-    Rows that are there are renewed; who holds which session is left alone. Good rows are written even where others
-    are not, and importing the same file again changes nothing.
-    """
-    report = import_directory(load_settings(), entries(file), _show_progress)
-    if sys.stderr.isatty():
-        click.echo(err=True)
-    if as_json:
-        click.echo(json.dumps({"written": report.written, "errors": report.errors}))
-    else:
-        _tell(report)
-    if report.errors:
-        sys.exit(USAGE_ERROR)
-
-
-def _show_progress(report: ImportReport) -> None:
-    _show_count(sum(report.written.values()))
-
-
-def _show_count(count: int) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r{count:>12,} rows", nl=False, err=True)
-
-
-def _tell(report: ImportReport) -> None:
-    for sentence in report.errors[:_ERRORS_SHOWN]:
-        click.echo(sentence, err=True)
-    if len(report.errors) > _ERRORS_SHOWN:
-        click.echo(f"and {len(report.errors) - _ERRORS_SHOWN} more", err=True)
-    written = ", ".join(f"{count} {section}" for section, count in report.written.items())
-    click.echo(f"imported {written or 'nothing'}" + (f"; {len(report.errors)} rows refused" if report.errors else ""))
-
-
 @click.command()
 @click.option("--repair", is_flag=True, help="Set every agent's count of sessions right.")
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 @told_in_a_sentence
 def doctor(*, repair: bool, as_json: bool) -> None:
-    """Check the invariants I1 to I6 in the stored rows; exit 1 on any violation."""
+    """Check the invariants I1 to I6, and the feed for gaps, in the stored rows; exit 1 on any violation."""
     audit = open_audit(load_settings())
     try:
         repaired = audit.repair_counters() if repair else 0
@@ -94,17 +49,21 @@ def _show(violations: Sequence[Violation], repaired: int) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 @told_in_a_sentence
 def purge(*, as_json: bool) -> None:
-    """Delete callbacks whose time is over, which dispatchers also do every ten minutes.
+    """Delete callbacks and events whose time is over, which dispatchers also do every ten minutes.
 
-    Delivered ones after HANDOFF_RETENTION_DELIVERED_DAYS, dead and cancelled ones after HANDOFF_RETENTION_DEAD_DAYS.
+    Delivered callbacks after HANDOFF_RETENTION_DELIVERED_DAYS, dead and cancelled ones after
+    HANDOFF_RETENTION_DEAD_DAYS, events after HANDOFF_RETENTION_EVENTS_DAYS.
     """
     settings = load_settings()
     prepare_store(settings)
+    progress = Progress()
     with retaining(settings) as retention:
-        purged = retention.purge(_show_count)
-    if sys.stderr.isatty():
-        click.echo(err=True)
-    click.echo(json.dumps({"purged": purged}) if as_json else f"purged {purged} callbacks")
+        purged = retention.purge(lambda purged: progress(purged.callbacks + purged.events))
+    progress.end()
+    if as_json:
+        click.echo(json.dumps({"purged": purged.callbacks, "purgedEvents": purged.events}))
+    else:
+        click.echo(f"purged {purged.callbacks} callbacks and {purged.events} events")

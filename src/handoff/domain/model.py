@@ -5,8 +5,13 @@ Times are epoch milliseconds. Ids are opaque text (`handoff.domain.ids`).
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Final, Literal
+
+# Who asks, where it is the operator at the command line: no id of an app can be this.
+OPERATOR: Final = "(operator)"
 
 SessionKey = tuple[str, str]
 AgentKey = tuple[str, str]
@@ -14,10 +19,12 @@ QueueKey = tuple[str, str]
 
 
 class TargetKind(StrEnum):
-    """What a conversation can be assigned to."""
+    """Where a conversation can go. The words are those of the state it is in then (SessionState)."""
 
     AGENT = "agent"
     QUEUE = "queue"
+    BOT = "bot"
+    CLOSED = "closed"
 
 
 class SessionState(StrEnum):
@@ -40,10 +47,18 @@ class AgentStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The agent or queue that a request names."""
+    """The agent or queue that a request names; the bot and the end have the empty id."""
 
     kind: TargetKind
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A target that was named first and could not be taken, with the code of the refusal."""
+
+    target: Target
+    code: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +66,8 @@ class AssignRequest:
     """One validated call of assign-conversation.
 
     `stream_org_id` is the org of the stream in the path, as the directory has it.
-    `expected_agent_id` makes the call a compare-and-set on the present holder.
+    `expected_agent_id` makes the call a compare-and-set on the present holder. `fallback` are the targets to try in
+    order where `target` is unavailable or full. A dry run is decided like any other call and leaves nothing.
     """
 
     account_id: str
@@ -63,8 +79,15 @@ class AssignRequest:
     target: Target
     callback_url: str
     expected_agent_id: str | None = None
+    fallback: tuple[Target, ...] = ()
+    is_dry_run: bool = False
     idempotency_key: str | None = None
     request_id: str
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Everyone who is named, in the order in which they are tried."""
+        return (self.target, *self.fallback)
 
     def fingerprint(self) -> str:
         """Digest of everything that makes two calls under one Idempotency-Key the same request."""
@@ -76,19 +99,52 @@ class AssignRequest:
             self.target.id,
             self.callback_url,
             self.expected_agent_id,
+            *((target.kind, target.id) for target in self.fallback),
         )
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRequest:
+    """One call that opens a session: it is with the bot then. `profile` is a JSON object of the caller's, or None."""
+
+    account_id: str
+    app_id: str
+    stream_id: str
+    org_id: str
+    session_id: str
+    source: str | None = None
+    language: str | None = None
+    profile: Mapping[str, Any] | None = None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRequest:
+    """One call that gives a session back to the bot (`kind` BOT) or ends it (CLOSED).
+
+    With `expected_agent_id` only if this agent has it now.
+    """
+
+    account_id: str
+    app_id: str
+    stream_id: str
+    session_id: str
+    kind: Literal[TargetKind.BOT, TargetKind.CLOSED]
+    expected_agent_id: str | None = None
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A bot session. `version` grows by one per change of holder or state.
 
-    `transfer_id` names the transfer by which the present agent or queue got it, else None.
+    `transfer_id` names the transfer by which its present agent or queue got it, or by which it was closed, else None.
     """
 
     account_id: str
     session_id: str
+    conversation_id: str
     stream_id: str
     org_id: str
     state: SessionState
@@ -116,6 +172,19 @@ class Agent:
     max_sessions: int
     active_sessions: int
 
+    def with_load(self, active_sessions: int) -> "Agent":
+        """The agent holding so many sessions."""
+        # In full, since it is done for every call: `dataclasses.replace` takes three times as long.
+        return Agent(
+            account_id=self.account_id,
+            agent_id=self.agent_id,
+            org_id=self.org_id,
+            status=self.status,
+            status_expires_at=self.status_expires_at,
+            max_sessions=self.max_sessions,
+            active_sessions=active_sessions,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
@@ -130,7 +199,9 @@ class Queue:
 class Transfer:
     """One recorded outcome, won or refused: the row that is appended and never changed.
 
-    `status` and `body` are the HTTP answer, byte for byte. `code` is None for a won transfer.
+    `status` and `body` are the HTTP answer, byte for byte. `code` is None for a won transfer. A release is a transfer
+    to the bot, a close one to nobody (`target`); both have no callback and the empty `callback_url`. `passed_over`
+    are the targets that were named before the one that was taken; of a refusal, those named after `target`.
     `version` is the session's version after a won transfer, or the one a refusal names.
     `previous_state` and `previous_holder_id` tell who had the session before (None: no such session).
     """
@@ -152,6 +223,7 @@ class Transfer:
     callback_url: str
     request_id: str
     body: bytes
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def previous_agent_id(self) -> str | None:
@@ -206,6 +278,7 @@ class App:
     scopes: frozenset[str]
     streams: frozenset[str] | None
     require_exp: bool
+    require_jti: bool
     is_enabled: bool
 
 

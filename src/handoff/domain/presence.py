@@ -1,4 +1,4 @@
-"""Whether an agent can be given a conversation."""
+"""Whether an agent is there, and can be given a conversation."""
 
 from handoff.domain.model import Agent, AgentStatus
 
@@ -13,3 +13,9 @@ def status_at(agent: Agent, now_ms: int) -> AgentStatus:
 def has_free_slot(agent: Agent) -> bool:
     """Whether one more session fits. An agent with zero slots never has one."""
     return agent.active_sessions < agent.max_sessions
+
+
+def shown_status(agent: Agent, now_ms: int) -> AgentStatus:
+    """The status as others see it: an agent who is available and has no free slot is shown as BUSY."""
+    status = status_at(agent, now_ms)
+    return AgentStatus.BUSY if status is AgentStatus.AVAILABLE and not has_free_slot(agent) else status

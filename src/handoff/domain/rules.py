@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from handoff.domain.model import Agent, AgentStatus, AssignRequest, Queue, Session, SessionState, TargetKind
+from handoff.domain.model import Agent, AgentStatus, AssignRequest, Queue, Session, SessionState, Target, TargetKind
 from handoff.domain.presence import has_free_slot, status_at
 from handoff.domain.refusals import Refusal
+
+# Of these the session is not known to the caller, whatever the store has under its id.
+OUT_OF_PLACE: Final = frozenset({Refusal.ORG_NOT_FOUND, Refusal.SESSION_NOT_FOUND})
+# What another target may help against.
+FALLS_BACK: Final = frozenset({Refusal.AGENT_UNAVAILABLE, Refusal.AGENT_AT_CAPACITY})
 
 
 class Reassign(StrEnum):
@@ -41,14 +47,14 @@ def place_refusal(request: AssignRequest, session: Session | None) -> No | None:
     return None
 
 
-def target_refusal(request: AssignRequest, target: Agent | Queue | None) -> No | None:
+def target_refusal(request: AssignRequest, target: Target, found: Agent | Queue | None) -> No | None:
     """Whether the agent or queue is one of the org."""
-    if target is not None and target.org_id == request.org_id:
+    if found is not None and found.org_id == request.org_id:
         return None
-    is_agent = request.target.kind is TargetKind.AGENT
+    is_agent = target.kind is TargetKind.AGENT
     return No(
         refusal=Refusal.AGENT_NOT_FOUND if is_agent else Refusal.QUEUE_NOT_FOUND,
-        detail=f"{request.target.kind.capitalize()} {request.target.id} is not known in org {request.org_id}.",
+        detail=f"{target.kind.capitalize()} {target.id} is not known in org {request.org_id}.",
     )
 
 
@@ -57,19 +63,28 @@ def holder_refusal(request: AssignRequest, session: Session | None, reassign: Re
     if session is None:
         return None
     holder = session.holder_id if session.state is SessionState.AGENT else None
-    if request.expected_agent_id is not None and request.expected_agent_id != holder:
-        return No(
-            refusal=Refusal.HOLDER_CHANGED,
-            detail=f"Session {session.session_id} is not with agent {request.expected_agent_id} but with "
-            f"{_holder_phrase(session)}.",
-            names_holder=True,
-        )
+    changed = expectation_refusal(request.expected_agent_id, session)
+    if changed is not None:
+        return changed
     if holder is None or request.expected_agent_id == holder or reassign is Reassign.ALWAYS:
         return None
     return No(
         refusal=Refusal.SESSION_ALREADY_ASSIGNED,
         detail=f"Session {session.session_id} is with {_holder_phrase(session)}; "
         f"to move it, send expectedAgentId {holder}.",
+        names_holder=True,
+    )
+
+
+def expectation_refusal(expected_agent_id: str | None, session: Session) -> No | None:
+    """Whether the agent who is expected to have the session, if one is, has it."""
+    holder = session.holder_id if session.state is SessionState.AGENT else None
+    if expected_agent_id is None or expected_agent_id == holder:
+        return None
+    return No(
+        refusal=Refusal.HOLDER_CHANGED,
+        detail=f"Session {session.session_id} is not with agent {expected_agent_id} but with "
+        f"{_holder_phrase(session)}.",
         names_holder=True,
     )
 

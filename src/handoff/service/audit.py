@@ -7,7 +7,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A row that breaks an invariant (I1 to I6 of `docs/architecture.md`). `subject` names it: account and id."""
+    """A row that breaks an invariant: I1 to I6 of `docs/architecture.md`, or that the feed has no gap.
+
+    Or an app with secrets amiss. `subject` names it: account and id; in the feed, its oldest position.
+    """
 
     invariant: str
     subject: str

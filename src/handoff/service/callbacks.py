@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from handoff.domain.ids import is_id
 from handoff.domain.retry import LIFETIME_MS
 from handoff.service.ports import Clock
+from handoff.service.scope import Scope
 
 # The most rows of one page, and of one step of a redelivery.
 MAX_PAGE: Final = 1_000
@@ -49,14 +50,6 @@ class CallbackInFlight(CallbackRefusal):
 
 class CallbackEnded(CallbackRefusal):
     """It is delivered or dead: there is nothing to cancel."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """Whose callbacks: those of an account, and of one stream of it (None: of all)."""
-
-    account_id: str
-    stream_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +136,10 @@ class CallbackStore(Protocol):
 
     def get(self, scope: Scope, callback_id: str) -> StoredCallback | None:
         """The callback, if it is there and in scope."""
+        ...
+
+    def of_transfer(self, scope: Scope, transfer_id: str, *, limit: int) -> Sequence[StoredCallback]:
+        """The transfer's callback, and its copies for other URLs; the first `limit` of them."""
         ...
 
     def attempts(self, account_id: str, callback_id: str) -> Sequence[StoredAttempt]:

@@ -6,8 +6,8 @@ from typing import Final, Literal, Protocol
 
 from handoff.domain.retry import Attempt, DeadReason
 
-# The parts of the service that have work in the store of their own.
-Part = Literal["transfers", "outbox"]
+# The parts of the service that have work in the store of their own; the store of the rates is another.
+Part = Literal["transfers", "outbox", "feed", "tokens", "rates"]
 
 
 class Meter(Protocol):
@@ -41,6 +41,10 @@ class Meter(Protocol):
         """How many callbacks are being posted now, and how many lanes the breaker holds back."""
         ...
 
+    def streaming(self, streams: int) -> None:
+        """How many streams of events are open now."""
+        ...
+
     def store_failed(self, part: Part) -> None:
         """The store did not do what this part asked of it."""
         ...
@@ -68,6 +72,9 @@ class Unmeasured:
         """Nothing."""
 
     def under_way(self, *, in_flight: int, open_lanes: int) -> None:
+        """Nothing."""
+
+    def streaming(self, streams: int) -> None:
         """Nothing."""
 
     def store_failed(self, part: Part) -> None:

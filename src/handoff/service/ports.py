@@ -11,12 +11,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from handoff.domain.event import Event
 from handoff.domain.model import (
     Agent,
     AgentKey,
     App,
     Callback,
     KeyUse,
+    OpenRequest,
     Queue,
     QueueKey,
     Session,
@@ -52,7 +54,14 @@ class Contended(StoreError):  # noqa: N818
 
 
 class Unwritable(StoreError):  # noqa: N818
-    """The store refuses a row of this batch, or somebody else keeps it locked."""
+    """The store refuses a row of this batch, or somebody else keeps it locked.
+
+    `rule` is the constraint that the row breaks, as the database calls it, where it says so.
+    """
+
+    def __init__(self, reason: str = "the store refuses a row", rule: str | None = None) -> None:
+        super().__init__(reason)
+        self.rule = rule
 
 
 class Clock(Protocol):
@@ -80,14 +89,25 @@ class Chance(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """What one batch writes: new states of sessions and agents, and appended rows."""
+class NewSession:
+    """A session to insert, with what its opening says of it; `opened_at` is epoch milliseconds."""
 
+    session: Session
+    opening: OpenRequest
+    opened_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one batch writes: sessions that are new, new states of sessions and agents, and appended rows."""
+
+    new_sessions: Sequence[NewSession] = field(default=())
     sessions: Sequence[Session] = field(default=())
     agents: Sequence[Agent] = field(default=())
     transfers: Sequence[Transfer] = field(default=())
     callbacks: Sequence[Callback] = field(default=())
     keys: Sequence[KeyUse] = field(default=())
+    events: Sequence[Event] = field(default=())
 
 
 class TransferTransaction(Protocol):

@@ -1,12 +1,14 @@
 """The invariants as queries over the stored rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, select, text
 
 from handoff.service.audit import Violation
 from handoff.store.errors import translated
+from handoff.store.sealing import SETTING, Seals, is_sealed
+from handoff.store.tables import apps
 
 # Each query names the rows that break the invariant: account, id, and what is wrong.
 _CHECKS: Final = (
@@ -41,7 +43,7 @@ _CHECKS: Final = (
         """SELECT t.account_id, t.transfer_id, 'has no callback'
         FROM transfers t
         LEFT JOIN callbacks c ON c.account_id = t.account_id AND c.callback_id = 'msg_' || substr(t.transfer_id, 4)
-        WHERE c.callback_id IS NULL AND t.completed_at >= :kept_since""",
+        WHERE c.callback_id IS NULL AND t.target_kind IN ('agent', 'queue') AND t.completed_at >= :kept_since""",
     ),
     (
         "I5",
@@ -70,6 +72,15 @@ _CHECKS: Final = (
             ON t.account_id = s.account_id AND t.session_id = s.session_id
         WHERE s.version <> coalesce(t.won, 0) OR s.version <> coalesce(t.newest, 0)""",
     ),
+    (
+        "feed",
+        """SELECT e.account_id, e.oldest, 'keeps ' || e.kept || ' events from ' || e.oldest || ' to ' || e.newest
+            || ' while the feed stands at ' || coalesce(h.position, 0)
+        FROM (SELECT account_id, count(*) AS kept, min(position) AS oldest, max(position) AS newest FROM events
+            GROUP BY account_id) e
+        LEFT JOIN event_heads h ON h.account_id = e.account_id
+        WHERE e.newest <> coalesce(h.position, 0) OR e.newest - e.oldest + 1 <> e.kept OR e.oldest < 1""",
+    ),
 )
 
 _REPAIR: Final = """UPDATE agents SET active_sessions = (SELECT count(*) FROM sessions s
@@ -81,9 +92,10 @@ _REPAIR: Final = """UPDATE agents SET active_sessions = (SELECT count(*) FROM se
 class SqlAudit:
     """See `handoff.service.audit.Audit`. Callbacks of transfers before `kept_since` (epoch ms) may have been purged."""
 
-    def __init__(self, reader: Engine, writer: Engine, *, kept_since: int) -> None:
+    def __init__(self, reader: Engine, writer: Engine, *, kept_since: int, seals: Seals | None = None) -> None:
         self._reader = reader
         self._writer = writer
+        self._seals = seals or Seals()
         self._kept_since = kept_since
 
     def violations(self) -> Sequence[Violation]:
@@ -92,11 +104,21 @@ class SqlAudit:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
-                return [
+                broken = [
                     Violation(invariant, f"{account_id}/{row_id}", detail)
                     for invariant, query in _CHECKS
                     for account_id, row_id, detail in connection.execute(text(query), {"kept_since": self._kept_since})
                 ]
+                return [*broken, *self._secrets(connection)]
+
+    def _secrets(self, connection: Connection) -> Iterator[Violation]:
+        """Secrets that the service cannot use, and those that are in clear although there is a key."""
+        for row in connection.execute(select(apps.c.account_id, apps.c.app_id, apps.c.secrets)):
+            subject = f"{row.account_id}/{row.app_id}"
+            if any(self._seals.peek(row.account_id, row.app_id, stored) is None for stored in row.secrets):
+                yield Violation("secrets", subject, f"has a secret that none of {SETTING} opens")
+            elif self._seals.are_set and not all(is_sealed(stored) for stored in row.secrets):
+                yield Violation("secrets", subject, "has a secret in clear: run `handoff apps seal`")
 
     def repair_counters(self) -> int:
         """Set every agent's `active_sessions` to the sessions it holds, transfers held off; how many were wrong."""

@@ -15,22 +15,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import RowMapping
 
-from handoff.domain.ids import callback_id_at
+from handoff.domain import ids
 from handoff.service.callbacks import (
     CallbackFilter,
     CallbackPage,
     CallbackState,
-    Scope,
     StoredAttempt,
     StoredCallback,
 )
+from handoff.service.scope import Scope
+from handoff.store.accounts import accounts_of
 from handoff.store.errors import translated
+from handoff.store.pages import MOST_SCANNED
 from handoff.store.tables import callback_attempts, callbacks, transfers
 
-# Rows that one page looks at before it is handed over as it is, so that no search takes long.
-_MOST_SCANNED: Final = 10_000
 # An id of ours is less than this, and none is less than the empty one.
 _BEHIND_ALL: Final = "n"
+# A digest is hexadecimal, and less than this.
+_BEHIND_DIGESTS: Final = "g"
 
 # The account's rows in a range of ids, the newest first. The state is written out, not bound: only so can a planner
 # know that a partial index applies. SQLite, which keeps no statistics here, is told which one.
@@ -45,16 +47,7 @@ _INDEX_OF_STATE: Final = {
     CallbackState.DEAD: "INDEXED BY callbacks_dead",
 }
 
-# Skip-scan: the next account, as often as there are accounts.
-_ACCOUNTS: Final = text("""
-WITH RECURSIVE accounts(account_id) AS (
-    SELECT min(c.account_id) FROM callbacks c
-    UNION ALL
-    SELECT (SELECT min(c.account_id) FROM callbacks c WHERE c.account_id > accounts.account_id)
-    FROM accounts WHERE accounts.account_id IS NOT NULL
-)
-SELECT account_id FROM accounts WHERE account_id IS NOT NULL
-""")
+_ACCOUNTS: Final = accounts_of(callbacks)
 
 _is_this: Final = (callbacks.c.account_id == bindparam("account")) & (callbacks.c.callback_id == bindparam("callback"))
 _renew: Final = (
@@ -92,7 +85,7 @@ _attempts: Final = (
 class SqlCallbacks:
     """See `handoff.service.callbacks.CallbackStore`. A search looks at `most_scanned` rows for a page."""
 
-    def __init__(self, reader: Engine, writer: Engine, *, most_scanned: int = _MOST_SCANNED) -> None:
+    def __init__(self, reader: Engine, writer: Engine, *, most_scanned: int = MOST_SCANNED) -> None:
         self._reader = reader
         self._writer = writer
         self._most_scanned = most_scanned
@@ -106,7 +99,7 @@ class SqlCallbacks:
         """A page of callbacks, the newest first; a search goes no further than a bounded number of rows."""
         params = {
             "account": scope.account_id,
-            "since": "" if wanted.since is None else callback_id_at(wanted.since),
+            "since": "" if wanted.since is None else ids.callback_id_at(wanted.since),
             "before": before or _BEHIND_ALL,
             "most_scanned": self._most_scanned,
         }
@@ -128,6 +121,20 @@ class SqlCallbacks:
         with translated(), self._reader.connect() as connection:
             row = connection.execute(_narrowed(one, scope, CallbackFilter()), params).mappings().first()
         return None if row is None else _stored(row)
+
+    def of_transfer(self, scope: Scope, transfer_id: str, *, limit: int) -> Sequence[StoredCallback]:
+        """The transfer's callback and its copies, which are told apart by what follows the callback's id."""
+        first = ids.callback_id(transfer_id)
+        c = callbacks.c
+        those = select(callbacks).where(
+            c.account_id == scope.account_id,
+            c.callback_id >= first,
+            c.callback_id < f"{first}_{_BEHIND_DIGESTS}",
+            c.transfer_id == transfer_id,
+        )
+        found = _narrowed(those.subquery("c"), scope, CallbackFilter(), is_newest_first=False)
+        with translated(), self._reader.connect() as connection:
+            return [_stored(row) for row in connection.execute(found.limit(limit)).mappings()]
 
     def attempts(self, account_id: str, callback_id: str) -> Sequence[StoredAttempt]:
         """The attempts made, the first one first."""
@@ -160,13 +167,13 @@ def _candidates(wanted: CallbackFilter, dialect_name: str) -> Subquery:
     return text(_CANDIDATES.format(index=index, state=state)).columns(*callbacks.c).subquery("c")
 
 
-def _narrowed(c: Subquery, scope: Scope, wanted: CallbackFilter) -> Select[Any]:
+def _narrowed(c: Subquery, scope: Scope, wanted: CallbackFilter, *, is_newest_first: bool = True) -> Select[Any]:
     """Those of the candidates that are wanted, with what their transfers say."""
     t = transfers
     found = (
         select(c, t.c.session_id, t.c.stream_id, t.c.completed_at)
         .join_from(c, t, (t.c.account_id == c.c.account_id) & (t.c.transfer_id == c.c.transfer_id))
-        .order_by(c.c.callback_id.desc())
+        .order_by(c.c.callback_id.desc() if is_newest_first else c.c.callback_id)
     )
     if scope.stream_id is not None:
         found = found.where(t.c.stream_id == scope.stream_id)

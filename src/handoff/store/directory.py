@@ -1,34 +1,39 @@
-"""Apps, streams, agents, queues and sessions outside of transfers: reading them, and bringing them in."""
+"""Apps and streams as the front door reads them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import logging
+from typing import Any
 
-from sqlalchemy import Column, Engine, Select, Table, and_, bindparam, case, func, literal, null, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Engine, Select, and_, bindparam, select
 from sqlalchemy.engine import RowMapping
 
-from handoff.domain.model import AgentStatus, App, Stream
+from handoff.domain.model import App, Stream
 from handoff.store import tables
 from handoff.store.batch import Row
 from handoff.store.errors import translated
 from handoff.store.schema import require_revision
+from handoff.store.sealing import SETTING, Seals, Unopenable
 
-# What an import never touches in a row that is there already: who holds what is changed by transfers alone.
-_KEPT: Final[Mapping[str, frozenset[str]]] = {
-    "sessions": frozenset({"state", "version"}),
-}
+log = logging.getLogger(__name__)
 
 
 class SqlDirectory:
     """See `handoff.service.ports.DirectoryStore`. Used from any thread."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, seals: Seals) -> None:
         self._engine = engine
+        self._seals = seals
 
     def find_app(self, app_id: str) -> App | None:
-        """The app with this id, of whatever account."""
+        """The app with this id, of whatever account. Raises Unopenable where no key opens its secrets."""
         row = self._first(select(tables.apps).where(tables.apps.c.app_id == bindparam("app")), {"app": app_id})
-        return None if row is None else _app(row)
+        if row is None:
+            return None
+        try:
+            secrets = tuple(self._seals.open(row["account_id"], app_id, stored) for stored in row["secrets"])
+        except Unopenable:
+            log.warning("secrets cannot be opened", extra={"app_id": app_id, "setting": SETTING})
+            raise
+        return _app(row, secrets)
 
     def find_stream(self, account_id: str, stream_id: str) -> Stream | None:
         """The stream, if the account has it."""
@@ -53,56 +58,17 @@ class SqlDirectory:
             return connection.execute(wanted, params).mappings().first()
 
 
-class SqlDirectoryWriter:
-    """Brings rows of a directory in, a transaction for each call. Used from one thread."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def upsert(self, section: str, rows: Sequence[Row]) -> None:
-        """Insert the rows of one table, or renew what they say of rows that are there.
-
-        An agent's status of None keeps the stored one. Raises Unwritable where the store refuses a row.
-        """
-        table = tables.metadata.tables[section]
-        with translated(), self._engine.begin() as connection:
-            connection.execute(_upsert(connection.dialect.name, table), list(rows))
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._engine.dispose()
-
-
-def _upsert(dialect_name: str, table: Table) -> Any:  # noqa: ANN401 (two dialects' Insert)
-    insert = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
-    given = {column.name: bindparam(column.name, type_=column.type) for column in table.c if _is_imported(column)}
-    inserted: dict[str, Any] = dict(given)
-    renewed: dict[str, Any] = {
-        name: value
-        for name, value in given.items()
-        if not table.c[name].primary_key and name not in _KEPT.get(table.name, ())
-    }
-    if table is tables.agents:
-        inserted["status"] = func.coalesce(given["status"], literal(AgentStatus.OFFLINE.value))
-        renewed["status"] = func.coalesce(given["status"], table.c.status)
-        renewed["status_expires_at"] = case((given["status"].is_(None), table.c.status_expires_at), else_=null())
-    return insert(table).values(inserted).on_conflict_do_update(index_elements=list(table.primary_key), set_=renewed)
-
-
-def _is_imported(column: Column[Any]) -> bool:
-    return column.name not in {"active_sessions", "status_expires_at", "holder_id", "transfer_id"}
-
-
-def _app(row: RowMapping) -> App:
+def _app(row: RowMapping, secrets: tuple[str, ...]) -> App:
     return App(
         account_id=row["account_id"],
         app_id=row["app_id"],
         name=row["name"],
-        secrets=tuple(row["secrets"]),
+        secrets=secrets,
         public_keys=tuple(row["public_keys"]),
         algorithms=tuple(row["algorithms"]),
         scopes=frozenset(row["scopes"]),
         streams=None if row["streams"] == "*" else frozenset(row["streams"]),
         require_exp=row["require_exp"],
+        require_jti=row["require_jti"],
         is_enabled=row["is_enabled"],
     )

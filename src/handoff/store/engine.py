@@ -63,6 +63,16 @@ def open_reader(url: str, *, prepare: bool = True, is_patient: bool = False) -> 
     return _open_postgres(url, prepare=prepare, is_patient=is_patient, pool_options=_READER_POOL)
 
 
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads, all of it as of one moment. Raises only the store's own errors."""
+    with translated(), engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with connection.begin():
+            yield connection
+
+
 def _open_sqlite(url: str, *, begin: str, durability: Durability) -> Engine:
     engine = create_engine(
         url,

@@ -37,13 +37,15 @@ def translate(error: SQLAlchemyError) -> StoreError:
     if error.connection_invalidated:
         return StoreUnavailable(str(cause), is_lost=True)
     if isinstance(cause, psycopg.Error):
-        return _translate_sqlstate(cause)
+        return translate_sqlstate(cause)
     if isinstance(cause, _BAD_ROW_SQLITE):
-        return Unwritable(str(cause))
+        _, _, rule = str(cause).partition(" constraint failed: ")
+        return Unwritable(str(cause), rule or None)
     return StoreUnavailable(str(cause))
 
 
-def _translate_sqlstate(cause: psycopg.Error) -> StoreError:
+def translate_sqlstate(cause: psycopg.Error) -> StoreError:
+    """The store's own error for one of the driver's."""
     state = cause.sqlstate or ""
     # Its details quote rows, and with them URLs and bodies, which no log may show.
     reason = cause.diag.message_primary or str(cause)
@@ -52,6 +54,6 @@ def _translate_sqlstate(cause: psycopg.Error) -> StoreError:
     if state in _CONTENDED:
         return Contended(reason)
     if state[:2] in _BAD_ROW_CLASSES or state == _LOCKED:
-        return Unwritable(reason)
+        return Unwritable(reason, cause.diag.constraint_name)
     # A read-only server is a standby: another of the URL's hosts may be the primary now.
     return StoreUnavailable(reason, is_lost=state == _READ_ONLY)

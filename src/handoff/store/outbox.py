@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from handoff.domain.retry import MAX_CLAIMS_WITHOUT_ATTEMPT, Again, Dead, DeadReason, Delivered, Verdict
 from handoff.service.ports import AttemptResult, Claim, ClaimedCallback, ClaimPlan, LaneShare, Reclaimed
-from handoff.store.batch import Batch, Row
+from handoff.store.batch import Append, Batch, Change, Row
 from handoff.store.due import DueRow, LaneScan, claim_rows
 from handoff.store.engine import ThreadConnection
 from handoff.store.tables import callback_attempts, callbacks
@@ -111,9 +111,8 @@ class SqlOutbox:
             due = claim_rows(connection, plan.shares(lanes.due), now_ms) if lanes.due else ()
             live = [row for row in due if row.expires_at > now_ms]
             if live:
-                self._batch.change(
-                    connection, callbacks, [_leased(row, lease_token, now_ms + lease_ms) for row in live]
-                )
+                leased = [_leased(row, lease_token, now_ms + lease_ms) for row in live]
+                self._batch.write(connection, [Change(callbacks, leased)])
             expired = self._bury(connection, due, now_ms) if len(live) < len(due) else 0
         return Claim(
             callbacks=[_claimed(row, lease_token) for row in live], next_due_at=lanes.next_due_at, expired=expired
@@ -131,7 +130,7 @@ class SqlOutbox:
             for lane, _ in kinds
         }
         expired = [row for row in claim_rows(connection, heads, now_ms) if row.expires_at <= now_ms]
-        self._batch.change(connection, callbacks, [_expired(row, now_ms) for row in expired])
+        self._batch.write(connection, [Change(callbacks, [_expired(row, now_ms) for row in expired])])
         return len(expired)
 
     def record(self, results: Sequence[AttemptResult], *, now_ms: int) -> None:
@@ -139,7 +138,8 @@ class SqlOutbox:
         delivered = [result for result in results if isinstance(result.verdict, Delivered)]
         failed = [result for result in results if not isinstance(result.verdict, Delivered)]
         with self._connection.transaction() as connection:
-            self._batch.append(connection, callback_attempts, [_attempt_row(result) for result in results], once=True)
+            attempts = [_attempt_row(result) for result in results]
+            self._batch.write(connection, [Append(callback_attempts, attempts, once=True)])
             if delivered:
                 _deliver(connection, delivered, now_ms)
             if failed:

@@ -14,15 +14,15 @@ from handoff.store.schema import REVISION, found_revision
 _MIGRATION_LOCK: Final = 4_851_001
 
 
-def migrate(engine: Engine) -> tuple[str | None, str]:
-    """Bring the store to REVISION, one migrator at a time; the revision before and after."""
+def migrate(engine: Engine, *, to: str = REVISION) -> tuple[str | None, str]:
+    """Bring the store to a revision, one migrator at a time; the revision before and after. Raises StoreError."""
     with translated(), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         before = found_revision(connection)
-        if before != REVISION:
+        if before != to:
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes["connection"] = connection
-            command.upgrade(config, REVISION)
-    return before, REVISION
+            command.upgrade(config, to)
+    return before, to

@@ -1,14 +1,15 @@
-"""Waking dispatchers of other processes: PostgreSQL's LISTEN and NOTIFY, each on a connection of its own.
+"""Waking other processes after a commit: PostgreSQL's LISTEN and NOTIFY, each on a connection of its own.
 
 A notice is sent after the commit and outside of its transaction, since a NOTIFY inside one makes all commits of the
-database queue up. One that is lost costs a dispatcher no more than its next poll.
+database queue up. One that is lost costs whoever listens no more than its next poll.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Final
 
 import psycopg
@@ -17,37 +18,51 @@ from handoff.store.engine import async_connect
 
 log = logging.getLogger(__name__)
 
-_CHANNEL: Final = "handoff_callbacks"
 # Commits so close together are told in one notice.
 _COALESCE_S: Final = 0.01
 _RECONNECT_S: Final = 1.0
 
 
+class Channel(StrEnum):
+    """What there is news of: callbacks to deliver, for dispatchers, or events, for those who serve the feed."""
+
+    CALLBACKS = "handoff_callbacks"
+    EVENTS = "handoff_events"
+
+
 @asynccontextmanager
-async def notifying(url: str) -> AsyncIterator[Callable[[], None]]:
-    """What to call after a commit, in the event loop: it tells the dispatchers that listen. It never waits."""
+async def notifying(url: str) -> AsyncIterator[Callable[[Channel], None]]:
+    """What to call after a commit, in the event loop: it tells those who listen on the channel. It never waits."""
+    news: set[Channel] = set()
     committed = asyncio.Event()
+
+    def tell(channel: Channel) -> None:
+        news.add(channel)
+        committed.set()
 
     async def notify(connection: psycopg.AsyncConnection) -> None:
         while True:
             await committed.wait()
             committed.clear()
-            await connection.execute(f"NOTIFY {_CHANNEL}")
+            told = "; ".join(f"NOTIFY {channel}" for channel in sorted(news))
+            news.clear()
+            await connection.execute(told)
             await asyncio.sleep(_COALESCE_S)
 
     async with _kept_up(url, notify, "notifier"):
-        yield committed.set
+        yield tell
 
 
 @asynccontextmanager
-async def listening(url: str, wake: Callable[[], None]) -> AsyncIterator[None]:
-    """Call `wake` whenever another process tells of a commit."""
+async def listening(url: str, wakes: Mapping[Channel, Callable[[], None]]) -> AsyncIterator[None]:
+    """Call what stands for a channel whenever another process tells of a commit there."""
 
     async def listen(connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(f"LISTEN {_CHANNEL}")
-        wake()  # for what was told before we listened
-        async for _ in connection.notifies():
-            wake()
+        for channel, wake in wakes.items():
+            await connection.execute(f"LISTEN {channel}")
+            wake()  # for what was told before we listened
+        async for notice in connection.notifies():
+            wakes[Channel(notice.channel)]()
 
     async with _kept_up(url, listen, "listener"):
         yield

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from handoff.domain.encoding import json_text
 from handoff.service.ports import Clock
 
 # What every record has; what it has besides is what was said. uvicorn adds a text for its own formatter.
@@ -43,7 +44,8 @@ class JsonFormatter(logging.Formatter):
             self._second_told = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
         timestamp = f"{self._second_told}.{ms:03d}Z"
-        return self._encode({"timestamp": timestamp, "level": level, "logger": logger, "event": event, **fields})
+        members = {"timestamp": timestamp, "level": level, "logger": logger, "event": event, **fields}
+        return json_text(members, self._encode)
 
 
 class JsonHandler(logging.StreamHandler[Any]):

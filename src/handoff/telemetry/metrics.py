@@ -14,10 +14,10 @@ from handoff.service.ports import Clock
 from handoff.telemetry.depth import DepthWatch
 
 # An answered call is one of these; `error` is a mistake of ours, `disconnected` a caller who left.
-CODES: Final = ("transferred", *(refusal.code for refusal in Refusal), "disconnected", "error")
+CODES: Final = ("transferred", "dry_run", *(refusal.code for refusal in Refusal), "disconnected", "error")
 _OTHER_STATUS: Final = "other"
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", _OTHER_STATUS, *(error.value for error in ErrorClass))
-_PARTS: Final[tuple[Part, ...]] = ("transfers", "outbox")
+_PARTS: Final[tuple[Part, ...]] = ("transfers", "outbox", "feed", "tokens", "rates")
 
 # From a commit on a good disk to the longest that a request may wait, in seconds.
 _REQUEST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
@@ -33,6 +33,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._add_requests()
         self._add_callbacks()
+        self._event_streams = Gauge(
+            "handoff_event_streams", "Streams of events that this process serves.", registry=self._registry
+        )
         self._registry.register(_Outbox(watch, clock))
 
     def _add_requests(self) -> None:
@@ -117,6 +120,10 @@ class Metrics:
         """Keep the newest numbers."""
         self._in_flight.set(in_flight)
         self._open_lanes.set(open_lanes)
+
+    def streaming(self, streams: int) -> None:
+        """Keep the newest number."""
+        self._event_streams.set(streams)
 
     def store_failed(self, part: Part) -> None:
         """Count the failure."""
