@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from bench.processes import STORES, fresh_store
 from handoff import Settings
 from handoff.domain.retry import Attempt, ErrorClass
+from handoff.outboxes import open_outbox
 from handoff.service.lanes import Lanes
 from handoff.service.ports import Outbox
-from handoff.stores import open_outbox
 from handoff.system import SystemClock
 from rigs.backlog import queue_up
 

@@ -12,6 +12,7 @@ from handoff import __version__
 from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer
 from handoff.domain.address_policy import AddressRules
+from handoff.outboxes import open_outbox, retaining
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.retention import purge_for_ever
@@ -19,7 +20,6 @@ from handoff.settings import Settings
 from handoff.signing import signing_secrets
 from handoff.store.engine import is_sqlite
 from handoff.store.wakeups import Channel, listening
-from handoff.stores import open_outbox, retaining
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 

@@ -1,9 +1,9 @@
 """The part of the composition root that brings a store to this version's tables."""
 
+from handoff.outboxes import open_store, require_store
 from handoff.settings import Settings
 from handoff.store.engine import is_sqlite
 from handoff.store.upgrade import migrate
-from handoff.stores import open_store, require_store
 
 
 def prepare_store(settings: Settings) -> None:

@@ -1,11 +1,9 @@
 """The part of the composition root that opens stores: of the kind and with the keys that the settings name."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Engine
-
+from handoff.outboxes import batch_for, open_store
 from handoff.service.agents import Agents
 from handoff.service.apps import Apps
 from handoff.service.callbacks import Callbacks
@@ -13,14 +11,10 @@ from handoff.service.conversations import Conversations
 from handoff.service.history import History
 from handoff.service.ports import TransferStore
 from handoff.service.queues import Queues
-from handoff.service.retention import Retention
 from handoff.settings import Settings
 from handoff.store.agents import SqlAgents
 from handoff.store.apps import SqlApps
 from handoff.store.audit import SqlAudit
-from handoff.store.batch import Batch
-from handoff.store.batch_postgres import PostgresBatch
-from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.bringing import SqlDirectoryWriter
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.conversations import SqlConversations
@@ -30,9 +24,7 @@ from handoff.store.errors import translated
 from handoff.store.events import SqlFeed
 from handoff.store.export import SqlExport
 from handoff.store.history import SqlHistory
-from handoff.store.outbox import SqlOutbox
 from handoff.store.queues import SqlQueues
-from handoff.store.retention import SqlRetention
 from handoff.store.schema import require_revision
 from handoff.store.sealing import Seals
 from handoff.store.streams import SqlStreams
@@ -43,26 +35,10 @@ from handoff.system import SystemClock, SystemIds, fresh_secret
 _DAY_MS: Final = 86_400_000
 
 
-def require_store(settings: Settings) -> None:
-    """See to it that the store has this version's tables. Raises StoreError."""
-    engine = open_store(settings)
-    try:
-        with translated(), engine.connect() as connection:
-            require_revision(connection)
-    finally:
-        engine.dispose()
-
-
 def open_transfer_store(settings: Settings) -> TransferStore:
     """The store that the committer writes to: a commit there is on disk."""
     engine = open_writer(settings.database_url, durability="FULL", prepare=settings.database_prepare)
-    return SqlTransferStore(engine, _batch(settings))
-
-
-def open_outbox(settings: Settings) -> SqlOutbox:
-    """The store that a dispatcher works on. What it loses with the power is posted again, which it may be."""
-    engine = open_writer(settings.database_url, durability="NORMAL", prepare=settings.database_prepare)
-    return SqlOutbox(engine, _batch(settings))
+    return SqlTransferStore(engine, batch_for(settings))
 
 
 def open_directory(settings: Settings) -> SqlDirectory:
@@ -96,7 +72,7 @@ def open_streams(settings: Settings) -> SqlStreams:
 
 def open_feed(settings: Settings) -> SqlFeed:
     """The stored events, for reading."""
-    return SqlFeed(open_reader(settings.database_url, prepare=settings.database_prepare), _batch(settings))
+    return SqlFeed(open_reader(settings.database_url, prepare=settings.database_prepare), batch_for(settings))
 
 
 def open_agents(settings: Settings, *, changed: Callable[[], object] = lambda: None) -> tuple[Agents, Queues]:
@@ -108,7 +84,7 @@ def open_agents(settings: Settings, *, changed: Callable[[], object] = lambda: N
     # PostgreSQL takes changes over the connections of reads; SQLite's must begin with the write lock.
     writer = open_store(settings) if is_sqlite(settings.database_url) else reader
     clock, ids = SystemClock(), SystemIds()
-    agents = Agents(store=SqlAgents(reader, writer, _batch(settings)), clock=clock, ids=ids, changed=changed)
+    agents = Agents(store=SqlAgents(reader, writer, batch_for(settings)), clock=clock, ids=ids, changed=changed)
     return agents, Queues(store=SqlQueues(reader, writer), clock=clock, ids=ids)
 
 
@@ -139,29 +115,6 @@ def open_used_tokens(settings: Settings) -> SqlUsedTokens:
     return SqlUsedTokens(open_store(settings))
 
 
-@contextmanager
-def retaining(settings: Settings) -> Iterator[Retention]:
-    """The purge of callbacks that are over, of old events and of ended tokens, as the settings say."""
-    store = SqlRetention(open_store(settings))
-    yield Retention(
-        store=store,
-        clock=SystemClock(),
-        delivered_ms=round(settings.retention_delivered_days * _DAY_MS),
-        dead_ms=round(settings.retention_dead_days * _DAY_MS),
-        events_ms=round(settings.retention_events_days * _DAY_MS),
-    )
-    store.close()
-
-
 def open_seals(settings: Settings) -> Seals:
     """What apps' secrets are sealed with in the store."""
     return Seals([key.get_secret_value() for key in settings.secret_keys])
-
-
-def open_store(settings: Settings, *, is_patient: bool = False) -> Engine:
-    """An engine for one thread that writes. `is_patient` is for an operator's long work."""
-    return open_writer(settings.database_url, prepare=settings.database_prepare, is_patient=is_patient)
-
-
-def _batch(settings: Settings) -> Batch:
-    return SqliteBatch() if is_sqlite(settings.database_url) else PostgresBatch()

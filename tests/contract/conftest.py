@@ -7,13 +7,14 @@ import pytest
 
 from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
+from handoff.outboxes import open_outbox
 from handoff.service.agents import Agents
 from handoff.service.callbacks import CallbackStore
 from handoff.service.ports import TransferStore
 from handoff.service.queues import Queues
 from handoff.store.audit import SqlAudit
 from handoff.store.outbox import SqlOutbox
-from handoff.stores import open_agents, open_audit, open_callbacks, open_outbox, open_transfer_store
+from handoff.stores import open_agents, open_audit, open_callbacks, open_transfer_store
 from rigs import sample
 from rigs.tables import Tables
 

@@ -11,11 +11,12 @@ from handoff import Settings
 from handoff.directory import import_directory
 from handoff.domain.credentials import fingerprint
 from handoff.migrating import migrate_store
+from handoff.outboxes import open_store
 from handoff.service.directory_file import Entry
 from handoff.service.importing import ImportReport
 from handoff.service.ports import Unwritable
 from handoff.store.tables import agent_skills, agents, queue_agents, queues, sessions
-from handoff.stores import open_apps, open_directory_writer, open_store
+from handoff.stores import open_apps, open_directory_writer
 from rigs import sample
 from rigs.keys import public_key
 

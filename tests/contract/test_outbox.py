@@ -11,11 +11,12 @@ from sqlalchemy import select
 
 from handoff import Settings, load_directory
 from handoff.domain.retry import Again, Attempt, Dead, DeadReason, Delivered, ErrorClass, Verdict
+from handoff.outboxes import open_outbox
 from handoff.service.ports import AttemptResult, Changes, ClaimedCallback, DueLane, LaneShare, Reclaimed, TransferStore
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
-from handoff.stores import open_outbox, open_transfer_store
+from handoff.stores import open_transfer_store
 from rigs import facts, sample
 
 LEASE_MS = 60_000

@@ -11,10 +11,11 @@ from sqlalchemy import select, update
 
 from handoff import Settings, load_directory
 from handoff.migrating import migrate_store
+from handoff.outboxes import open_store
 from handoff.service.apps import Apps, Sealed
 from handoff.service.ports import StoreUnavailable
 from handoff.store.tables import apps
-from handoff.stores import open_apps, open_audit, open_directory, open_store
+from handoff.stores import open_apps, open_audit, open_directory
 from rigs import sample
 from rigs.keys import NEW, OLD, OTHER
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from handoff import Settings, create_app, load_directory
 from handoff.domain.credentials import fingerprint
-from handoff.stores import open_store
+from handoff.outboxes import open_store
 from rigs import sample
 from rigs.command import handoff
 from rigs.keys import NEW, OLD, OTHER, public_key

@@ -22,8 +22,8 @@ from conftest import StartService
 from handoff import Settings, load_directory
 from handoff.directory import export_directory
 from handoff.migrating import migrate_store
+from handoff.outboxes import open_store
 from handoff.store import tables
-from handoff.stores import open_store
 from rigs import sample
 from rigs.command import handoff
 from rigs.keys import NEW, OTHER, public_key

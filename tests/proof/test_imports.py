@@ -16,9 +16,10 @@ from conftest import StartService
 from handoff import Settings, load_directory
 from handoff.directory import import_directory
 from handoff.migrating import migrate_store
+from handoff.outboxes import open_store
 from handoff.service.directory_file import Entry
 from handoff.store.tables import sessions
-from handoff.stores import open_audit, open_store
+from handoff.stores import open_audit
 from rigs import sample
 from rigs.callers import callers
 from rigs.measured import measured

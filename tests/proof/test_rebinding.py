@@ -13,8 +13,8 @@ from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer
 from handoff.dispatching import address_rules
 from handoff.domain.address_policy import refuse_url
+from handoff.outboxes import open_outbox
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
-from handoff.stores import open_outbox
 from handoff.system import SystemChance, SystemClock, SystemIds
 from rigs import names, sample
 from rigs.backlog import queue_up

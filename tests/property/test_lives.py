@@ -14,12 +14,13 @@ from sqlalchemy import select
 from fakes import FakeChance, FakeClock
 from handoff import Settings, load_directory
 from handoff.domain.retry import Attempt, ErrorClass
+from handoff.outboxes import open_outbox
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import AttemptResult, Changes, Claim, ClaimedCallback, ClaimPlan, Reclaimed
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callbacks
-from handoff.stores import open_outbox, open_transfer_store
+from handoff.stores import open_transfer_store
 from handoff.system import SystemIds
 from rigs import facts, sample
 

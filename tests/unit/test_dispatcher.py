@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from handoff import Settings, load_directory
 from handoff.domain.retry import Attempt
+from handoff.outboxes import open_outbox
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import (
     AttemptResult,
@@ -26,7 +27,7 @@ from handoff.service.ports import (
 from handoff.store.engine import open_reader
 from handoff.store.outbox import SqlOutbox
 from handoff.store.tables import callback_attempts, callbacks
-from handoff.stores import open_outbox, open_transfer_store
+from handoff.stores import open_transfer_store
 from handoff.system import SystemChance, SystemClock, SystemIds
 from rigs import facts, sample
 

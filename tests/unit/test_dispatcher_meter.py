@@ -12,9 +12,10 @@ import pytest
 from handoff import Settings, load_directory
 from handoff.domain.model import Callback
 from handoff.domain.retry import Attempt, ErrorClass
+from handoff.outboxes import open_outbox
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.ports import Changes, ClaimedCallback
-from handoff.stores import open_outbox, open_transfer_store
+from handoff.stores import open_transfer_store
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.metrics import Metrics
 from rigs import facts, sample

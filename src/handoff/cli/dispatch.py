@@ -11,8 +11,8 @@ import uvloop
 from handoff.cli.common import calm_collector, load_settings, told_in_a_sentence
 from handoff.dispatching import dispatching
 from handoff.metering import metering, open_metrics_port
+from handoff.outboxes import require_store
 from handoff.settings import Settings
-from handoff.stores import require_store
 
 log = logging.getLogger("handoff")
 

@@ -8,8 +8,9 @@ import click
 
 from handoff.cli.common import Progress, json_option, load_settings, told_in_a_sentence
 from handoff.migrating import migrate_store, prepare_store
+from handoff.outboxes import retaining
 from handoff.service.audit import Violation
-from handoff.stores import open_audit, retaining
+from handoff.stores import open_audit
 
 
 @click.command()
