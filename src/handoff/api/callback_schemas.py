@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from handoff.api.cursors import WrittenCursor
-from handoff.api.schemas import Id, IsNumber
+from handoff.api.schemas import Id, IsNumber, WrittenCursor
 from handoff.service.callbacks import HOST_PATTERN, CallbackState, StoredAttempt, StoredCallback
 
 _ID = "msg_019aad5e-5d1c-7c61-8d7b-0c8d3e1f2a3b"

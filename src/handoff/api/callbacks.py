@@ -16,10 +16,11 @@ from handoff.api.callback_schemas import (
     details_of,
     summary_of,
 )
-from handoff.api.cursors import WrittenCursor, read_cursor, write_cursor
+from handoff.api.cursors import read_cursor, write_cursor
 from handoff.api.problems import Refuse
 from handoff.api.resource import Caller, CurrentCaller, resource_router
 from handoff.api.responses import BODY_REFUSALS, refusals
+from handoff.api.schemas import WrittenCursor
 from handoff.domain.refusals import Refusal
 from handoff.service.callbacks import (
     CallbackEnded,

@@ -2,20 +2,13 @@
 
 import base64
 import json
-from typing import Annotated, Final
-
-from pydantic import WithJsonSchema
+from typing import Final
 
 from handoff.api.problems import Refuse
+from handoff.api.schemas import LONGEST_CURSOR
 from handoff.domain.ids import is_row_id
 from handoff.domain.refusals import Refusal
 
-_LONGEST: Final = 1_024
-
-# One that a caller sends, as the OpenAPI document describes it; whether it is one tells `read_cursor`.
-WrittenCursor = Annotated[
-    str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+={0,2}$", "maxLength": _LONGEST})
-]
 # More than any time or count that a cursor carries, and no more than a store can compare.
 _GREATEST: Final = 1 << 53
 
@@ -35,7 +28,7 @@ def read_cursor(cursor: str) -> tuple[str, int]:
 
 
 def _values(cursor: str) -> object:
-    padded = cursor[:_LONGEST] + "=" * (-len(cursor) % 4)
+    padded = cursor[:LONGEST_CURSOR] + "=" * (-len(cursor) % 4)
     try:
         return json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):  # UnicodeError and binascii.Error are ValueErrors

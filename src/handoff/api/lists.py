@@ -6,8 +6,7 @@ from typing import Annotated, Final
 from fastapi import Query
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from handoff.api.cursors import WrittenCursor
-from handoff.api.schemas import Id
+from handoff.api.schemas import Id, WrittenCursor
 from handoff.domain.ids import ID_PATTERN
 
 # Times are at most those that a UUIDv7 can begin with.

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Final
 
 from fastapi import Query, Response
 
-from handoff.api.cursors import WrittenCursor, read_cursor, write_cursor
+from handoff.api.cursors import read_cursor, write_cursor
 from handoff.api.problems import Refuse
+from handoff.api.schemas import WrittenCursor
 from handoff.domain.refusals import Refusal
 
 # Rows that a page's number may pass over, all of which are read.

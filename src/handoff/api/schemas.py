@@ -5,7 +5,7 @@ The names are the vendor's documented ones, in its spelling.
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from handoff.domain.address_policy import MAX_URL_CHARS
 from handoff.domain.ids import ID_PATTERN
@@ -19,6 +19,12 @@ def _require_number(value: object) -> object:
 
 # Of a number in a body: pydantic takes true for 1 and false for none, and text with digits in it.
 IsNumber: Final = BeforeValidator(_require_number)
+LONGEST_CURSOR: Final = 1_024
+# One that a caller sends, as the OpenAPI document describes it; whether it is one tells `read_cursor`.
+WrittenCursor = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+={0,2}$", "maxLength": LONGEST_CURSOR})
+]
+
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Url = Annotated[str, StringConstraints(min_length=1)]
 
