@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from handoff.api.parameters import IS_WHOLE
+
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -82,6 +84,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+    def on_message_complete(self) -> None:
+        """The body is complete: if that comes before the application's turn, it need not wait for it."""
+        super().on_message_complete()
+        self.scope[IS_WHOLE] = True
 
     def _arm(self) -> None:
         self._deadline = self.loop.call_later(self.head_timeout_s, self.transport.close)
