@@ -10,9 +10,8 @@ from math import ceil
 from typing import Final, NamedTuple
 
 import jwt
-from cachetools import TLRUCache
 
-from handoff.api.keys import jws, verifies
+from handoff.api.keys import parts_of, verifies
 from handoff.api.problems import Refuse
 from handoff.domain.claims import BadClaims, TokenUse, app_id_of, check_times, jti_digest
 from handoff.domain.credentials import HMAC_ALGORITHMS
@@ -75,20 +74,24 @@ class Authenticator:
         self._clock = clock
         self._trust_s = trust_s
         self._leeway_s = leeway_s
-        self._verified: TLRUCache[str, _Remembered] = TLRUCache(
-            _KEPT_TOKENS, ttu=lambda _token, known, _now: known.trusted_until_s, timer=self._now_s
-        )
+        self._verified: dict[str, _Remembered] = {}  # the longest remembered first
 
     async def authenticate(self, headers: Mapping[str, str]) -> Verified:
         """Whom the request's token speaks for. Raises Refuse (401) and StoreError."""
         token = token_in(headers)
         known = self._verified.get(token)
-        if known is not None:
+        if known is not None and known.trusted_until_s > self._now_s():
             return known.verified
         found = await self._verify(token)
         if found.verified.use is None:
-            self._verified[token] = found
+            self._remember(token, found)
         return found.verified
+
+    def _remember(self, token: str, found: _Remembered) -> None:
+        self._verified.pop(token, None)
+        self._verified[token] = found
+        if len(self._verified) > _KEPT_TOKENS:
+            del self._verified[next(iter(self._verified))]
 
     async def _verify(self, token: str) -> _Remembered:
         parsed = _parse(token)
@@ -136,14 +139,14 @@ def _parse(token: str) -> _Parsed:
     if len(token) > _LONGEST_TOKEN:
         raise Refuse(Refusal.TOKEN_INVALID, f"The token is longer than {_LONGEST_TOKEN} characters.")
     try:
-        parts = jws.decode_complete(token, options={"verify_signature": False})
-        claims = json.loads(parts["payload"], object_pairs_hook=_unambiguous)
+        header, payload, signature = parts_of(token)
+        claims = json.loads(payload, object_pairs_hook=_unambiguous)
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise Refuse(Refusal.TOKEN_INVALID, "The token is not a well-formed JWT.") from None
     if not isinstance(claims, dict):
         raise Refuse(Refusal.TOKEN_INVALID, "The token's payload must be a JSON object.")
     signed = token.rpartition(".")[0].encode()  # RFC 7515, 5.2
-    return _Parsed(parts["header"].get("alg"), claims, signed, parts["signature"])
+    return _Parsed(header.get("alg"), claims, signed, signature)
 
 
 def _unambiguous(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:

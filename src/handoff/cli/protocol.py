@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with bounds on what a client may send before it is anybody's request."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -88,7 +88,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The body is complete: if that comes before the application's turn, it need not wait for it."""
         super().on_message_complete()
-        self.scope[IS_WHOLE] = True
+        cast("dict[str, Any]", self.scope)[IS_WHOLE] = True
 
     def _arm(self) -> None:
         self._deadline = self.loop.call_later(self.head_timeout_s, self.transport.close)
