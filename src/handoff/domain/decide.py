@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from handoff.domain import ids, message, rules
 from handoff.domain.address_policy import lane_of
+from handoff.domain.fact import fact
 from handoff.domain.model import (
     Agent,
     AssignRequest,
@@ -20,7 +21,7 @@ from handoff.domain.retry import LIFETIME_MS
 from handoff.domain.rules import No, Reassign
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Situation:
     """What the store holds about one request.
 
@@ -38,7 +39,7 @@ class Situation:
     keyed_transfer: Transfer | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Transferred:
     """The session changed hands. `session` and `agents` are the new facts to write."""
 
@@ -49,7 +50,7 @@ class Transferred:
     key: KeyUse | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Refused:
     """An outcome that is recorded and told, and changes nobody's holdings."""
 
@@ -58,7 +59,7 @@ class Refused:
     key: KeyUse | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Repeated:
     """The request was decided before: the recorded answer stands.
 
@@ -70,7 +71,7 @@ class Repeated:
     key: KeyUse | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class KeyReused:
     """The Idempotency-Key is taken by another request; nothing is recorded."""
 

@@ -5,10 +5,10 @@ changes. Refused calls change nothing and are no events.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from handoff.domain.encoding import as_json
+from handoff.domain.fact import fact
 from handoff.domain.model import Session, SessionState, Transfer
 
 
@@ -25,7 +25,7 @@ class EventKind(StrEnum):
     AGENT_DELETED = "agent.deleted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Event:
     """One change at `at` (epoch milliseconds). Its position in the feed is given by the store.
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from handoff.domain.fact import fact
+
 # Who asks, where it is the operator at the command line: no id of an app can be this.
 OPERATOR: Final = "(operator)"
 
@@ -61,7 +63,7 @@ class PassedOver:
     code: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class AssignRequest:
     """One validated call of assign-conversation.
 
@@ -104,7 +106,7 @@ class AssignRequest:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class OpenRequest:
     """One call that opens a session: it is with the bot then. `profile` is a JSON object of the caller's, or None."""
 
@@ -119,7 +121,7 @@ class OpenRequest:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class MoveRequest:
     """One call that gives a session back to the bot (`kind` BOT) or ends it (CLOSED).
 
@@ -135,7 +137,7 @@ class MoveRequest:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Session:
     """A bot session. `version` grows by one per change of holder or state.
 
@@ -157,7 +159,7 @@ class Session:
         return self.state == target.kind.value and self.holder_id == target.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Agent:
     """An agent, with its load: `active_sessions` held out of `max_sessions` slots.
 
@@ -186,7 +188,7 @@ class Agent:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Queue:
     """A queue of an org. It has no capacity of its own."""
 
@@ -195,7 +197,7 @@ class Queue:
     org_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Transfer:
     """One recorded outcome, won or refused: the row that is appended and never changed.
 
@@ -231,7 +233,7 @@ class Transfer:
         return self.previous_holder_id if self.previous_state is SessionState.AGENT else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class KeyUse:
     """An app's Idempotency-Key, the digest of the request it came with, and the transfer that answered it."""
 
@@ -243,7 +245,7 @@ class KeyUse:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Callback:
     """One message of the outbox as it is first written: posted to `url` from `due_at` on.
 
@@ -261,7 +263,7 @@ class Callback:
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class App:
     """A caller's credentials and what they open.
 
@@ -282,7 +284,7 @@ class App:
     is_enabled: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Stream:
     """A bot instance and the org it belongs to."""
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, select, union
 from sqlalchemy.engine import RowMapping
 
-from handoff.domain.model import Agent, AgentStatus
 from handoff.service.agent_store import AgentFilter, Membership, OrgScope, StoredAgent
+from handoff.store import rows
 from handoff.store.tables import agent_skills, agents, queue_agents, queues
 
 # Where a profile keeps the entries of skills as they were sent, and the member of each that names the skill.
@@ -125,9 +125,8 @@ def agent_of(row: RowMapping | Mapping[str, Any]) -> StoredAgent:
     """The agent in a row of `agents`, with what it said of its skills."""
     profile = dict(row["profile"])
     said = [entry for entry in profile.pop(_SKILLS, ()) if isinstance(entry, dict) and _SKILL_ID in entry]
-    load = {name: row[name] for name in Agent.__slots__} | {"status": AgentStatus(row["status"])}
     return StoredAgent(
-        agent=Agent(**load),
+        agent=rows.agent_of(row),
         user_id=row["user_id"],
         first_name=row["first_name"],
         last_name=row["last_name"],

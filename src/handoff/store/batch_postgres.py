@@ -3,7 +3,6 @@
 Keys and rows go as JSON texts. As arrays, one per column, rows would cost the driver four times as much.
 """
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,11 +30,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg
 
+from handoff.domain.encoding import as_json
 from handoff.store.batch import Append, Change, Columns, Count, Key, Write
 
 _DIALECT: Final = psycopg.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotation there
 _KEYS: Final = "keys"
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 class PostgresBatch:
@@ -45,7 +44,7 @@ class PostgresBatch:
         self, connection: Connection, columns: Columns, keys: Collection[Key], *, lock: bool
     ) -> Sequence[Sequence[Any]]:
         """See Batch."""
-        return connection.exec_driver_sql(_read(columns, lock=lock), {_KEYS: _encode(sorted(keys))}).all()
+        return connection.exec_driver_sql(_read(columns, lock=lock), {_KEYS: as_json(sorted(keys)).decode()}).all()
 
     def write(self, connection: Connection, writes: Sequence[Write]) -> None:
         """See Batch."""
@@ -53,7 +52,7 @@ class PostgresBatch:
         if wanted:
             forms = tuple(map(_form_of, wanted))
             texts = {
-                _rows(place): _encode([[row[name] for name in form.names] for row in write.rows])
+                _rows(place): as_json([[row[name] for name in form.names] for row in write.rows]).decode()
                 for place, (form, write) in enumerate(zip(forms, wanted, strict=True))
             }
             connection.exec_driver_sql(_statement(forms), texts)

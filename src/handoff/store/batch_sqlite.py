@@ -3,7 +3,6 @@
 Keys go in as one JSON text, rows through the driver's executemany; SQLAlchemy's own would cost more than the write.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
+from handoff.domain.encoding import as_json
 from handoff.store.batch import Append, Change, Columns, Count, Key, Row, Write
 
 _DIALECT: Final = sqlite.dialect(paramstyle="qmark")
@@ -42,7 +42,7 @@ class SqliteBatch:
     ) -> Sequence[Sequence[Any]]:
         """See Batch. `lock` needs nothing: the transaction began with the write lock."""
         del lock
-        return connection.exec_driver_sql(_read(columns), (json.dumps(sorted(keys)),)).all()
+        return connection.exec_driver_sql(_read(columns), (as_json(sorted(keys)).decode(),)).all()
 
     def write(self, connection: Connection, writes: Sequence[Write]) -> None:
         """See Batch."""

@@ -79,6 +79,11 @@ def to_agent(row: Sequence[Any]) -> Agent:
     )
 
 
+def agent_of(row: RowMapping | Mapping[str, Any]) -> Agent:
+    """The agent in a row of `agents`."""
+    return to_agent([row[column.name] for column in AGENT])
+
+
 def to_queue(row: Sequence[Any]) -> Queue:
     """The queue of the columns QUEUE."""
     account_id, queue_id, org_id = row

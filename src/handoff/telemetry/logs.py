@@ -3,7 +3,6 @@
 Modules log with the standard library; values go into `extra`, never into the text, and never a token or a body.
 """
 
-import json
 import logging
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
-from handoff.domain.encoding import json_text
+from handoff.domain.encoding import as_json
 from handoff.service.ports import Clock
 
 # What every record has; what it has besides is what was said. uvicorn adds a text for its own formatter.
@@ -25,7 +24,6 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=str).encode
         self._second = -1
         self._second_told = ""
 
@@ -45,7 +43,7 @@ class JsonFormatter(logging.Formatter):
             self._second = second
         timestamp = f"{self._second_told}.{ms:03d}Z"
         members = {"timestamp": timestamp, "level": level, "logger": logger, "event": event, **fields}
-        return json_text(members, self._encode)
+        return as_json(members, str).decode()
 
 
 class JsonHandler(logging.StreamHandler[Any]):
