@@ -8,9 +8,8 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any, Final, Literal
-
-import structlog
 
 from handoff.domain.encoding import as_json
 from handoff.service.ports import Clock
@@ -87,37 +86,10 @@ class Teller:
 def configure_logs(log_format: Literal["console", "json"], level: str) -> None:
     """Send every log line to standard error in the format, from `level` up. For a whole process, once."""
     root = logging.getLogger()
-    root.handlers[:] = [JsonHandler() if log_format == "json" else _console_handler()]
+    if log_format == "json":
+        root.handlers[:] = [JsonHandler()]
+    else:  # what draws for people, and no machine has a use for, is imported there
+        root.handlers[:] = [import_module("handoff.telemetry.console").console_handler()]
     root.setLevel(level)
     # Alembic tells at INFO which of its own plugins it loads.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def _console_handler() -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=(
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.stdlib.ExtraAdder(),
-            _without_color_message,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-        ),
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            # Plain tracebacks: the prettier ones show local variables, and with them tokens and bodies.
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
-        ],
-    )
-    handler.setFormatter(formatter)
-    return handler
-
-
-def _without_color_message(
-    _logger: object, _name: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Drop what uvicorn adds for its own formatter."""
-    event.pop("color_message", None)
-    return event
