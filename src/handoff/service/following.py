@@ -188,8 +188,9 @@ class Feed:
         return self._pump is not None and not self._pump.done() and not self._is_ending
 
     def wake(self) -> None:
-        """Look at once: events were written, here or elsewhere."""
-        self._news.set()
+        """Look at once, if anybody follows: events were written, here or elsewhere."""
+        if self._rings:
+            self._news.set()
 
     async def follow(self, view: View, after: After) -> Following:
         """A stream from there on. Raises EventsGone, UnknownPosition, TooManyStreams and StoreError."""
