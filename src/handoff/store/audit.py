@@ -83,10 +83,12 @@ _CHECKS: Final = (
     ),
 )
 
-_REPAIR: Final = """UPDATE agents SET active_sessions = (SELECT count(*) FROM sessions s
-        WHERE s.account_id = agents.account_id AND s.state = 'agent' AND s.holder_id = agents.agent_id)
-    WHERE active_sessions <> (SELECT count(*) FROM sessions s
-        WHERE s.account_id = agents.account_id AND s.state = 'agent' AND s.holder_id = agents.agent_id)"""
+_REPAIR: Final = """UPDATE agents SET active_sessions = counted.held
+    FROM (SELECT a.account_id, a.agent_id, coalesce(h.held, 0) AS held FROM agents a
+        LEFT JOIN (SELECT account_id, holder_id, count(*) AS held FROM sessions WHERE state = 'agent'
+            GROUP BY account_id, holder_id) h ON h.account_id = a.account_id AND h.holder_id = a.agent_id) counted
+    WHERE counted.account_id = agents.account_id AND counted.agent_id = agents.agent_id
+        AND agents.active_sessions <> counted.held"""
 
 
 class SqlAudit:

@@ -128,13 +128,13 @@ def _steps_of(connection: Connection) -> TextClause:
 
 
 def _within(scope: Scope, wanted: ConversationFilter, before: str | None) -> list[ColumnElement[bool]]:
-    """The account's rows in a range of ids, of one holder where that is asked for."""
+    """The account's rows in a range of ids; those that somebody holds, where one holder's are asked for."""
     s = sessions.c
     conditions = [s.account_id == scope.account_id, s.conversation_id < (before or _BEHIND_ALL)]
     if wanted.since is not None:
         conditions.append(s.conversation_id >= conversation_id_at(wanted.since - _OPENING_MS))
     if wanted.holder is not None:
-        conditions.append(s.holder_id == wanted.holder.id)
+        conditions.append(s.holder_id.is_not(None))
     return conditions
 
 
@@ -147,6 +147,7 @@ def _wanted(scope: Scope, wanted: ConversationFilter) -> list[ColumnElement[bool
     if wanted.states is not None:
         conditions.append(s.state.in_([state.value for state in wanted.states]))
     if wanted.holder is not None:
+        conditions.append(s.holder_id == wanted.holder.id)
         conditions.append(s.state == wanted.holder.kind.value)
     if wanted.since is not None:
         conditions.append(s.opened_at >= wanted.since)

@@ -84,7 +84,7 @@ def _extend_sessions() -> None:
     op.create_index(
         "sessions_held",
         "sessions",
-        ["account_id", "holder_id", "conversation_id"],
+        ["account_id", "conversation_id", "holder_id"],
         sqlite_where=_IS_HELD,
         postgresql_where=_IS_HELD,
     )
