@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fastapi import Request
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from handoff.api.problems import Refuse
 from handoff.api.schemas import AssignParameters
@@ -58,14 +59,17 @@ async def read_body(request: Request) -> bytes:
 
 
 async def _read_pieces(request: Request) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > MAX_BODY_BYTES:
+    body = b""
+    is_more = True
+    while is_more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        is_more = message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
             raise _too_large()
-        pieces.append(piece)
-    return b"".join(pieces)
+    return body
 
 
 def _too_large() -> Refuse:
