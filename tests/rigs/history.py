@@ -103,8 +103,7 @@ def _in_orders(history: History) -> Iterator[Fault]:
     """Session by session, since no call is about two of them."""
     by_session = defaultdict[str, list[Told]](list)
     for told in history.told:
-        made = history.by_request.get(told.call.request_id)
-        if told.answer is None or told.answer.status not in _TURNED_AWAY or made is not None:
+        if told.call.request_id in history.by_request or _counts(told):
             by_session[told.call.session].append(told)
     for session in {*by_session, *history.kept.sessions}:
         calls = by_session[session]
@@ -117,6 +116,11 @@ def _in_orders(history: History) -> Iterator[Fault]:
                 Breach.ORDER,
                 f"{session} with {end[0]} at version {end[1]}, {search.most} of {len(calls)} calls:{lines}",
             )
+
+
+def _counts(told: Told) -> bool:
+    """Whether a call that made no transfer can have been anything to others: answered by an earlier one, or keyed."""
+    return told.call.key is not None if told.answer is None else told.answer.status not in _TURNED_AWAY
 
 
 def _in_loads(history: History) -> Iterator[Fault]:

@@ -26,8 +26,13 @@ class Recorder:
     """Makes calls over HTTP and remembers them; for one event loop."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self._told: dict[str, Told] = {}
         self._headers = sample.headers()
+
+    @property
+    def told(self) -> list[Told]:
+        """Every call so far, in the order of their starts; one whose connection was refused was none."""
+        return list(self._told.values())
 
     async def call(self, client: httpx.AsyncClient, call: Call) -> Told:
         """Make the call once."""
@@ -35,16 +40,17 @@ class Recorder:
         if call.key is not None:
             headers |= {"Idempotency-Key": call.key}
         body = sample.body(call.callback_url, aId=call.agent, botSessionId=call.session, expectedAgentId=call.expected)
-        started = time.monotonic()
-        place = len(self.told)
-        self.told.append(Told(call=call, started=started))
+        told = self._told[call.request_id] = Told(call=call, started=time.monotonic())
         try:
             response = await client.post(sample.PATH, headers=headers, json=body)
+        except httpx.ConnectError:
+            del self._told[call.request_id]
+            return told
         except httpx.TransportError:
-            return self.told[place]
+            return told
         if response.status_code != 503:
-            self.told[place] = replace(self.told[place], ended=time.monotonic(), answer=_answer(response))
-        return self.told[place]
+            told = self._told[call.request_id] = replace(told, ended=time.monotonic(), answer=_answer(response))
+        return told
 
     async def insist(self, clients: Sequence[httpx.AsyncClient], call: Call) -> Told:
         """Make the call, again after a pause and at the next of the clients for as long as its outcome is unknown."""
