@@ -1,57 +1,62 @@
 """A database that restarts, dies or fails over costs calls a 503 and nothing that was acknowledged."""
 
 import asyncio
-import json
+import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import select
 
 from conftest import StartService
 from handoff import Settings, load_directory
 from handoff.migrating import migrate_store
-from handoff.store.engine import open_reader
-from handoff.store.tables import sessions
 from handoff.stores import open_audit
 from rigs import sample
-from rigs.load import Load, Told, directory, load
+from rigs.backlog import stored
+from rigs.calls import Rules
+from rigs.history import History, faults
+from rigs.integrators import Integrators
 from rigs.postgres import PostgresServer
 from rigs.receiver import Receiver
+from rigs.recorder import heard, kept
 from rigs.replica import Replica
-from rigs.service import Service
+from rigs.watch import Seen, Watch, all_go_well
 
-CONTESTS = 8
-# How long the database stays away: enough for every caller to meet it.
-DOWN_S = 0.5
+SERVERS: Final = 2
+AGENTS: Final = tuple(f"a-{number}" for number in range(1, 5))
+DESKS: Final = 4
+PAUSE_S: Final = 0.05
+# How long the database stays away at least: long enough for every desk to meet it.
+DOWN_S: Final = 0.5
 # The last 503 comes this soon after the database takes writes again: all connections are made anew within it.
-BACK_WITHIN_S = 5.0
-# Outcomes of every service that say: all is well again.
-WELL = 20
-# A lease may have been lost, and its message retried: far longer than both.
-DELIVERED_WITHIN_S = 60.0
+BACK_WITHIN_S: Final = 5.0
+# Outcomes of every server that say: all is well.
+WELL: Final = 10
+# Far longer than anything here takes; it only ends a hang.
+PATIENCE_S: Final = 60.0
 # A lease that was lost with the connection that claimed it ends after 12 s, the shortest that this timeout allows.
-DISPATCHER = {"callback_timeout_seconds": 1, "callback_lease_seconds": 12}
+DISPATCHER: Final = {"callback_timeout_seconds": 1, "callback_lease_seconds": 12}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """So many rounds of each disturbance."""
+    """So many rounds of each disturbance, and more sessions than are asked for in the time."""
 
     rounds: int
 
     @property
-    def sessions(self) -> int:
-        return 1_000 * self.rounds
+    def sessions(self) -> list[str]:
+        return [f"s-{number}" for number in range(1_000 * self.rounds)]
 
 
-SHORT = Run(rounds=1)
-LONG = Run(rounds=5)
+SHORT: Final = Run(rounds=1)
+LONG: Final = Run(rounds=5)
 
 
 @pytest.fixture
@@ -59,199 +64,205 @@ def run(*, is_long: bool) -> Run:
     return LONG if is_long else SHORT
 
 
+class Single:
+    """One server, which comes back by itself."""
+
+    def __init__(self) -> None:
+        self._server = PostgresServer(durable=True)
+        self._server.start()
+        self.url = self._server.create_database()
+
+    def disturbances(self, rounds: int) -> Iterator[tuple[str, Callable[[], None]]]:
+        for _ in range(rounds):
+            yield "restart", self._restart
+            yield "kill -9", self._kill
+
+    def _restart(self) -> None:
+        self._server.stop()
+        time.sleep(DOWN_S)
+        self._server.start()
+
+    def _kill(self) -> None:
+        self._server.kill()
+        time.sleep(DOWN_S)
+        self._server.start()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+class Pair:
+    """A primary and its synchronous replica, which takes over. Whoever died comes back as the other's replica."""
+
+    def __init__(self) -> None:
+        self._primary = PostgresServer(durable=True)
+        self._primary.start()
+        database = urlsplit(self._primary.create_database()).path
+        self._replica = Replica(self._primary)
+        self._replica.follow()
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in (self._primary, self._replica))
+        self.url = f"postgresql://postgres@{hosts}{database}?target_session_attrs=read-write"
+
+    def disturbances(self, rounds: int) -> Iterator[tuple[str, Callable[[], None]]]:
+        yield "failover", self._fail_over
+        for _ in range(rounds - 1):
+            dead, self._primary = self._primary, self._replica
+            dead.close()
+            self._replica = Replica(self._primary, port=dead.port)
+            self._replica.follow()
+            yield "failover", self._fail_over
+
+    def _fail_over(self) -> None:
+        self._primary.kill()
+        time.sleep(DOWN_S)
+        self._replica.promote()
+
+    def close(self) -> None:
+        self._primary.close()
+        self._replica.close()
+
+
+@contextmanager
+def database(kind: type[Single | Pair]) -> Iterator[Single | Pair]:
+    servers = kind()
+    yield servers
+    servers.close()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """A disturbance: monotonic seconds in which the database was not there, and what calls met from then on."""
+    """A disturbance, with what was answered since it began; times are monotonic seconds."""
 
     name: str
     began_at: float
     back_at: float
-    refused: Sequence[Told]
+    seen: Sequence[Seen]
 
     @property
-    def lasted_s(self) -> float:
-        """From the moment the database went to the last 503."""
-        return max(one.told_at for one in self.refused) - self.began_at
+    def refused(self) -> Sequence[Seen]:
+        return [one for one in self.seen if not one.is_outcome]
 
     @property
-    def well_after_s(self) -> float:
-        """From the moment the database was back to the last 503."""
-        return max(one.told_at for one in self.refused) - self.back_at
+    def last_refused_at(self) -> float:
+        return max(one.told_at for one in self.refused)
 
-
-async def disturbed(name: str, running: Load, disturb: Callable[[], None]) -> Outage:
-    """Under load: all is well, the database is disturbed, all is well again."""
-    await running.goes_well(time.monotonic(), answers=WELL)
-    began_at = time.monotonic()
-    await asyncio.to_thread(disturb)
-    back_at = time.monotonic()
-    await running.goes_well(back_at, answers=WELL)
-    refused = [one for one in running.told if not one.is_final and one.told_at >= began_at]
-    return Outage(name=name, began_at=began_at, back_at=back_at, refused=refused)
-
-
-def restart(server: PostgresServer) -> None:
-    server.stop()
-    time.sleep(DOWN_S)
-    server.start()
-
-
-def kill_and_start(server: PostgresServer) -> None:
-    server.kill()
-    time.sleep(DOWN_S)
-    server.start()
-
-
-def fail_over(primary: PostgresServer, replica: Replica) -> None:
-    primary.kill()
-    time.sleep(DOWN_S)
-    replica.promote()
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Two services beside a dispatcher on one database, and the receiver of all callbacks."""
-
-    settings: Settings
-    services: Sequence[Service]
-    dispatcher: Service
-    receiver: Receiver
-
-    @property
-    def urls(self) -> Sequence[str]:
-        return [service.url for service in self.services]
-
-
-def start_world(url: str, run: Run, start_service: StartService, receiver: Receiver) -> World:
-    settings = Settings(database_url=url)
-    migrate_store(settings)
-    load_directory(settings, directory(run.sessions))
-    return World(
-        settings,
-        [start_service(url, settings={"dispatcher": "off"}) for _ in range(2)],
-        start_service(url, command=("handoff", "dispatch"), settings=DISPATCHER),
-        receiver,
-    )
-
-
-async def still_true(world: World, running: Load) -> None:
-    """Whatever was acknowledged is in the store, is repeated byte for byte, and is told to the receiver."""
-    won = {one.session: one for one in running.told if one.status == httpx.codes.OK}
-    assert stored_holders(world.settings, won) == {session: one.agent for session, one in won.items()}
-    for number, one in enumerate(list(won.values())):
-        client = running.clients[number % len(running.clients)]
-        repeat = await running.call(client, one.session, one.agent)
-        assert (repeat.status, repeat.answer.content) == (one.status, one.answer.content)
-
-
-def stored_holders(settings: Settings, wanted: Mapping[str, object]) -> dict[str, str | None]:
-    """Who has each of these sessions."""
-    engine = open_reader(settings.database_url)
-    with engine.connect() as connection:
-        rows = connection.execute(select(sessions.c.session_id, sessions.c.holder_id)).all()
-    engine.dispose()
-    return {session_id: holder_id for session_id, holder_id in rows if session_id in wanted}
-
-
-def no_two_won(told: Sequence[Told]) -> None:
-    winners = {(one.session, one.agent) for one in told if one.status == httpx.codes.OK}
-    assert max(Counter(session for session, _ in winners).values()) == 1
-
-
-async def told_to_the_receiver(world: World, told: Sequence[Told]) -> None:
-    """Every outcome that a caller was told arrives."""
-    missing = {one.answer.headers["x-transfer-id"] for one in told if one.is_final}
-    give_up_at = time.monotonic() + DELIVERED_WITHIN_S
-    while missing and time.monotonic() < give_up_at:
-        missing -= {json.loads(one.body)["transferId"] for one in world.receiver.received}
-        await asyncio.sleep(0.1)
-    assert missing == set()
-
-
-def violations(settings: Settings) -> Sequence[object]:
-    audit = open_audit(settings)
-    found = audit.violations()
-    audit.close()
-    return found
-
-
-async def proven(world: World, disturb: Callable[[Load], Awaitable[Sequence[Outage]]]) -> None:
-    """The whole proof around the disturbances."""
-    async with load(world.urls, world.receiver.url()) as running:
-        async with running.contests(CONTESTS):
-            await asyncio.to_thread(world.receiver.wait_for, 1, DELIVERED_WITHIN_S)  # all processes are at work
-            outages = await disturb(running)
-        told = list(running.told)
-        tell(told, outages)
-        await still_true(world, running)
-    for outage in outages:
-        assert outage.refused, f"no call met the {outage.name}"
-        assert outage.well_after_s < BACK_WITHIN_S
-    refused = [one.answer for one in told if not one.is_final]
-    assert {answer.json()["code"] for answer in refused} == {"store_unavailable"}
-    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
-    assert {one.status for one in told} == {200, 409, 503}
-    no_two_won(told)
-    await told_to_the_receiver(world, told)
-    assert violations(world.settings) == []
-    assert [process.stop() for process in (*world.services, world.dispatcher)] == [0, 0, 0]
-
-
-def tell(told: Sequence[Told], outages: Sequence[Outage]) -> None:
-    """The figures, for those who run the proof by name."""
-    counted = Counter(one.status for one in told)
-    print(f"\n{len(told)} calls: {dict(sorted(counted.items()))}")
-    for outage in outages:
-        slowest = max(one.told_at - one.sent_at for one in told if one.told_at >= outage.began_at)
-        print(
-            f"{outage.name}: away for {outage.back_at - outage.began_at:.2f} s, {len(outage.refused)} calls answered "
-            f"503 for {outage.lasted_s:.2f} s, the last {outage.well_after_s:+.2f} s after it was back; "
-            f"slowest answer from then on {slowest:.2f} s"
+    def __str__(self) -> str:
+        slowest = max(one.told_at - one.sent_at for one in self.seen)
+        return (
+            f"{self.name}: away for {self.back_at - self.began_at:.2f} s; {len(self.refused)} of {len(self.seen)} "
+            f"calls answered 503, the last {self.last_refused_at - self.began_at:.2f} s after it went, "
+            f"{self.last_refused_at - self.back_at:+.2f} s after it was back; slowest answer {slowest:.2f} s"
         )
 
 
+async def disturbed(name: str, disturb: Callable[[], None], watches: Sequence[Watch]) -> Outage:
+    """All goes well, the database is disturbed, all goes well again."""
+    await all_go_well(watches, time.monotonic(), outcomes=WELL, within_s=PATIENCE_S)
+    began_at = time.monotonic()
+    await asyncio.to_thread(disturb)
+    back_at = time.monotonic()
+    await all_go_well(watches, back_at, outcomes=WELL, within_s=PATIENCE_S)
+    seen = [one for watch in watches for one in watch.seen if one.told_at >= began_at]
+    return Outage(name=name, began_at=began_at, back_at=back_at, seen=seen)
+
+
+async def disturb_all(servers: Single | Pair, rounds: int, watches: Sequence[Watch]) -> list[Outage]:
+    outages = []
+    disturbances = servers.disturbances(rounds)
+    while (found := await asyncio.to_thread(next, disturbances, None)) is not None:
+        outages.append(await disturbed(*found, watches))
+    return outages
+
+
+async def all_are_delivered(settings: Settings) -> None:
+    """Wait until no message waits any more."""
+    async with asyncio.timeout(PATIENCE_S):
+        while {message.state for message in stored(settings).values()} != {"delivered"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
-async def test_a_database_that_restarts_or_is_killed_is_a_503_and_then_service_again(
-    start_service: StartService, run: Run
+@pytest.mark.parametrize("kind", [Single, Pair], ids=["restart and kill", "failover"])
+async def test_a_database_that_goes_and_comes_back_is_a_503_and_then_service_with_nothing_lost(
+    kind: type[Single | Pair], start_service: StartService, run: Run
 ) -> None:
-    with PostgresServer(durable=True) as server, Receiver() as receiver:
-        world = start_world(server.create_database(), run, start_service, receiver)
+    with database(kind) as servers, Receiver() as receiver:
+        settings = Settings(database_url=servers.url)
+        migrate_store(settings)
+        load_directory(settings, directory(run))
+        services = [start_service(servers.url, settings={"dispatcher": "off"}) for _ in range(SERVERS)]
+        dispatcher = start_service(servers.url, command=("handoff", "dispatch"), settings=DISPATCHER)
+        watches, stop = [Watch() for _ in services], asyncio.Event()
 
-        async def disturb(running: Load) -> Sequence[Outage]:
-            outages = []
-            for _ in range(run.rounds):
-                outages.append(await disturbed("restart", running, lambda: restart(server)))
-                outages.append(await disturbed("kill -9", running, lambda: kill_and_start(server)))
-            return outages
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    httpx.AsyncClient(base_url=service.url, transport=watch, timeout=PATIENCE_S)
+                )
+                for service, watch in zip(services, watches, strict=True)
+            ]
+            callers = integrators(clients, run, receiver)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(callers.work(DESKS, stop))
+                await asyncio.to_thread(receiver.wait_for, 1, PATIENCE_S)  # all processes are at work
+                outages = await disturb_all(servers, run.rounds, watches)
+                stop.set()
+        await all_are_delivered(settings)
+        assert [process.stop() for process in (*services, dispatcher)] == [0, 0, 0]
+        history = History(
+            told=callers.recorder.told,
+            kept=kept(settings),
+            heard=heard([receiver]),
+            rules=Rules(slots=dict.fromkeys(AGENTS, len(run.sessions))),
+        )
+        audit = open_audit(settings)
+        violations = audit.violations()
+        audit.close()
 
-        await proven(world, disturb)
+    tell(outages, history)
+    assert [str(fault) for fault in faults(history)] == []
+    assert violations == []
+    assert_all_answered(watches, outages)
 
 
-@pytest.mark.anyio
-@pytest.mark.timeout(600)
-async def test_a_failover_to_a_synchronous_replica_loses_nothing_that_was_acknowledged(
-    start_service: StartService, run: Run
-) -> None:
-    with ExitStack() as stack, Receiver() as receiver:
-        primary: PostgresServer = stack.enter_context(PostgresServer(durable=True))
-        name = urlsplit(primary.create_database()).path
-        replica = Replica(primary)
-        stack.callback(replica.close)
-        replica.follow()
-        hosts = f"127.0.0.1:{primary.port},127.0.0.1:{replica.port}"
-        url = f"postgresql://postgres@{hosts}{name}?target_session_attrs=read-write"
-        world = start_world(url, run, start_service, receiver)
+def directory(run: Run) -> sample.Directory:
+    return sample.directory(
+        agents=[sample.agent(agent, maxChatSupport=len(run.sessions)) for agent in AGENTS],
+        sessions=[sample.session(session) for session in run.sessions],
+    )
 
-        async def disturb(running: Load) -> Sequence[Outage]:
-            nonlocal primary, replica
-            outages = []
-            for number in range(run.rounds):
-                if number:  # the server that died comes back as the other's replica
-                    primary, replica = replica, Replica(replica, port=primary.port)
-                    stack.callback(replica.close)
-                    await asyncio.to_thread(replica.follow)
-                outages.append(await disturbed("failover", running, lambda: fail_over(primary, replica)))
-            return outages
 
-        await proven(world, disturb)
+def integrators(clients: Sequence[httpx.AsyncClient], run: Run, receiver: Receiver) -> Integrators:
+    return Integrators(
+        clients,
+        sessions=run.sessions,
+        agents=AGENTS,
+        callback_urls=[receiver.url(f"/{number}") for number in range(2)],
+        chance=random.Random(),
+        pause_s=PAUSE_S,
+    )
+
+
+def assert_all_answered(watches: Sequence[Watch], outages: Sequence[Outage]) -> None:
+    """Every call had an answer, and none but an outcome and a 503 that says what to do, for as long as it may."""
+    assert [error for watch in watches for error in watch.broken] == []
+    seen = [one.answer for watch in watches for one in watch.seen]
+    assert {answer.status_code for answer in seen} <= {200, 409, 503}
+    refused = [answer for answer in seen if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE]
+    assert {(answer.json()["code"], answer.headers["retry-after"]) for answer in refused} == {
+        ("store_unavailable", "1")
+    }
+    for outage in outages:
+        assert outage.refused, f"no call met the {outage.name}"
+        assert outage.last_refused_at < outage.back_at + BACK_WITHIN_S
+
+
+def tell(outages: Sequence[Outage], history: History) -> None:
+    """The figures, for those who run the proof by name."""
+    outcomes = Counter(told.answer.code or "transferred" for told in history.told if told.answer)
+    copies = Counter(one.webhook_id for one in history.heard)
+    print(f"\n{len(history.told)} calls, {dict(outcomes)}, {len(history.kept.transfers)} transfers recorded")
+    print(f"{len(copies)} messages delivered, {copies.total() - len(copies)} further copies")
+    for outage in outages:
+        print(outage)
