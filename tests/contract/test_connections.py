@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from handoff import Settings, load_directory
 from handoff.migrating import migrate_store
-from handoff.service.ports import Changes, Contended, StoreUnavailable, Unwritable
+from handoff.service.ports import Changes, Contended, Locked, StoreUnavailable
 from handoff.store.engine import ThreadConnection, is_sqlite, open_writer
 from handoff.stores import open_transfer_store
 from rigs import facts, sample
@@ -97,7 +97,7 @@ def test_a_row_that_somebody_keeps_locked_fails_its_transaction_only(postgres_ur
     wanted = {(sample.ACCOUNT, sample.SESSION)}
     with psycopg.connect(postgres_url) as other:
         other.execute("SELECT 1 FROM sessions FOR UPDATE")
-        with pytest.raises(Unwritable), store.begin() as transaction:
+        with pytest.raises(Locked), store.begin() as transaction:
             transaction.sessions(wanted)
 
     with store.begin() as transaction:

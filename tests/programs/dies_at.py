@@ -62,6 +62,9 @@ class DyingTransaction:
         self._transaction = transaction
         self._fate = fate
 
+    def wait_briefly(self) -> None:
+        self._transaction.wait_briefly()
+
     def sessions(self, wanted: Collection[SessionKey]) -> Mapping[SessionKey, Session]:
         return self._transaction.sessions(wanted)
 

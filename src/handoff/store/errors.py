@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
-from handoff.service.ports import Contended, StoreError, StoreUnavailable, Unwritable
+from handoff.service.ports import Contended, Locked, StoreError, StoreUnavailable, Unwritable
 
 # SQLSTATE codes and classes (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
 _CONTENDED: Final = frozenset({"40001", "40P01"})
@@ -53,7 +53,9 @@ def translate_sqlstate(cause: psycopg.Error) -> StoreError:
         return Unwritable(reason)
     if state in _CONTENDED:
         return Contended(reason)
-    if state[:2] in _BAD_ROW_CLASSES or state == _LOCKED:
+    if state == _LOCKED:
+        return Locked(reason)
+    if state[:2] in _BAD_ROW_CLASSES:
         return Unwritable(reason, cause.diag.constraint_name)
     # A read-only server is a standby: another of the URL's hosts may be the primary now.
     return StoreUnavailable(reason, is_lost=state == _READ_ONLY)
