@@ -1,6 +1,7 @@
 """Connections that break, hang or were never there, and what the store's errors say of it."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -130,6 +131,20 @@ def test_a_deadlock_is_a_race_that_was_lost(postgres_url: str) -> None:
     second.close()
 
     assert outcomes == ["lost", "won"]
+
+
+def test_a_server_ends_the_transaction_of_a_client_that_froze_in_it(postgres_url: str) -> None:
+    frozen = ThreadConnection(open_writer(postgres_url))
+    with pytest.raises(StoreUnavailable) as caught, frozen.transaction() as open_one:
+        bound = open_one.scalar(text("SHOW idle_in_transaction_session_timeout"))
+        # The same at another speed; SET LOCAL is of this transaction.
+        open_one.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
+        time.sleep(0.5)
+        open_one.execute(text("SELECT 1"))
+
+    frozen.close()
+    assert caught.value.is_lost
+    assert bound == "10s"
 
 
 def test_the_embedded_stores_file_is_its_owners_alone(sqlite_url: str) -> None:

@@ -143,7 +143,7 @@ def test_rows_that_somebody_keeps_locked_hold_up_the_others_for_seconds_however_
     postgres_url: str,
 ) -> None:
     with front(postgres_url) as door:
-        wanted = [session(number) for number in range(40)]
+        wanted = [session(number) for number in range(25)]
         with locked(postgres_url, "sessions", "session_id", *wanted):
             began = time.monotonic()
             answers = door.assign_at_once(wanted)
@@ -153,7 +153,7 @@ def test_rows_that_somebody_keeps_locked_hold_up_the_others_for_seconds_however_
         assert refused(answers)
         assert took_s < LOCKED_S
         assert after.status_code == 200
-        assert statuses(door.assign_at_once(wanted)) == [200] * 40
+        assert statuses(door.assign_at_once(wanted)) == [200] * 25
 
 
 def test_a_deadlock_with_another_client_costs_nobody_an_answer(postgres_url: str) -> None:

@@ -22,9 +22,11 @@ from handoff.store.errors import translated
 
 # A writer of another process holds the SQLite lock for one commit; five seconds of waiting mean that it hangs.
 _SQLITE_BUSY_S: Final = 5
-# Bounds on every wait inside PostgreSQL, so that a batch always ends, with an answer or an error. They are set after
-# connecting, since poolers refuse them as start-up options.
-_POSTGRES_WAITS: Final = "SET lock_timeout = '2s'; SET statement_timeout = '10s'"
+# Bounds on every wait inside PostgreSQL, so that a batch always ends, with an answer or an error, and a process that
+# froze in one keeps no rows locked. They are set after connecting, since poolers refuse them as start-up options.
+_POSTGRES_WAITS: Final = (
+    "SET lock_timeout = '2s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
+)
 # Bounds on what TCP waits for, where the URL sets none: a server that vanished is noticed in ten seconds.
 _POSTGRES_DEFAULTS: Final[Mapping[str, Any]] = {
     "application_name": "handoff",
