@@ -38,8 +38,8 @@ PROOF_isolation := tests/proof/test_isolation.py
 PROOF_kills := tests/proof/test_kills.py
 PROOF_schemathesis := tests/proof/test_schemathesis.py
 
-proof: setup ## Run the proofs in their long form, with figures (PART=crash, isolation, kills or schemathesis: that one)
-	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash, PART=isolation, PART=kills and PART=schemathesis"; exit 2; }
+proof: setup ## Run the proofs in their long form, with figures (PART=crash, failover or any other: that one)
+	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash, failover, faults, isolation, kills and schemathesis"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
 # Those of minutes are run by name only: growth, soak.

@@ -1,11 +1,11 @@
 """The front door of a service in the test's own process, while something is wrong behind it."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import count
-from typing import Final
+from itertools import count, cycle
+from typing import Any, Final
 
 from httpx2 import Response
 from starlette.testclient import TestClient
@@ -34,6 +34,7 @@ class Front:
         self._client = client
         self._callback_url = callback_url
         self._numbers = count()
+        self._next_status = cycle(["BUSY", "AVAILABLE"])
 
     def assign(self, session_id: str | None = None) -> Response:
         """Ask for the session; without one, for the next that nobody asked for."""
@@ -52,7 +53,8 @@ class Front:
 
     def change(self) -> Response:
         """Change an agent."""
-        return self._client.put(f"{_AGENT}/status", headers=sample.headers(), json={"status": "BUSY"})
+        status = next(self._next_status)
+        return self._client.put(f"{_AGENT}/status", headers=sample.headers(), json={"status": status})
 
     def look(self) -> Response:
         """Look at an agent."""
@@ -64,9 +66,9 @@ class Front:
 
 
 @contextmanager
-def front(database_url: str) -> Iterator[Front]:
-    """A service with its dispatcher; when the block ends well, nothing that was acknowledged may be lost."""
-    settings = Settings(database_url=database_url)
+def front(database_url: str, **more: Any) -> Iterator[Front]:
+    """A service with its dispatcher, and these settings. In the end nothing that was acknowledged may be lost."""
+    settings = Settings(database_url=database_url, **more)
     load_directory(
         settings,
         sample.directory(
@@ -95,10 +97,10 @@ def _wait_until_delivered(settings: Settings) -> None:
         time.sleep(0.05)
 
 
-def refused(answers: Sequence[Response]) -> bool:
+def refused(answers: Sequence[Response], *, codes: Collection[str] = ("store_unavailable",)) -> bool:
     """Whether each is the 503 that says what to do."""
-    told = [(answer.status_code, answer.json()["code"], answer.headers.get("retry-after")) for answer in answers]
-    return set(told) == {(503, "store_unavailable", "1")}
+    told = [(answer.status_code, answer.headers.get("retry-after")) for answer in answers]
+    return set(told) == {(503, "1")} and {answer.json()["code"] for answer in answers} <= {*codes}
 
 
 def statuses(answers: Sequence[Response]) -> list[int]:

@@ -29,7 +29,7 @@ from psycopg import sql
 from rigs.ports import free_port
 
 # PostgreSQL refuses to run as root; this is the "nobody" of every Linux.
-_NOBODY = 65534
+NOBODY = 65534
 
 # A start after a kill -9 replays the log first, on a slow disk for many seconds.
 _START_TIMEOUT_S = 60.0
@@ -175,7 +175,7 @@ class PostgresServer:
             return
         self.data_directory.mkdir(mode=0o700)
         if self._account:
-            os.chown(self.data_directory, _NOBODY, _NOBODY)
+            os.chown(self.data_directory, NOBODY, NOBODY)
         try:
             self._make_data()
         except ServerStartError:
@@ -247,7 +247,7 @@ class PostgresServer:
 
 def _account() -> dict[str, Any]:
     """Whom the server runs as, in the words of `subprocess`; empty for ourselves."""
-    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _reachable_programs(directory: Path, account: dict[str, Any]) -> Path:
@@ -283,7 +283,7 @@ def _copy(package: Path, directory: Path) -> Path:
     libraries = f"{package.name}.libs"
     shutil.copytree(package.with_name(libraries), copied.with_name(libraries))
     for path in (copied.parent, *copied.parent.rglob("*")):
-        os.chown(path, _NOBODY, _NOBODY)
+        os.chown(path, NOBODY, NOBODY)
     return copied
 
 
