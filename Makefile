@@ -32,7 +32,7 @@ test: setup ## Run the checks and every test, with branch coverage
 
 PROOF_ := tests/proof
 PROOF_crash := tests/proof/test_dispatcher_crashes.py
-PROOF_failover := tests/proof/test_failover.py
+PROOF_failover := tests/proof/test_failover.py tests/proof/test_standbys.py
 PROOF_faults := tests/proof/test_faults.py tests/proof/test_disk_faults.py
 PROOF_isolation := tests/proof/test_isolation.py
 PROOF_kills := tests/proof/test_kills.py

@@ -15,7 +15,7 @@ from psycopg import sql
 from handoff import Settings
 from handoff.migrating import migrate_store
 from rigs.disks import SmallDisk, failing_writes, small_disk
-from rigs.front import Front, front, refused, statuses
+from rigs.front import Front, front, reasons, refused, statuses
 from rigs.postgres import NOBODY, PostgresServer
 
 WELL = [200, 200, 200]
@@ -23,11 +23,6 @@ WELL = [200, 200, 200]
 # once a second; and SQLite waits for the lock for 5 s.
 PATIENCE_S = 2.0
 LOCKED_S = PATIENCE_S + 1 + 5 + 2
-
-
-def reasons(caplog: pytest.LogCaptureFixture) -> str:
-    told = [vars(record) for record in caplog.records if record.getMessage() == "request"]
-    return "\n".join(str(fields.get("reason")) for fields in told if fields["status"] == 503)
 
 
 def is_refused_while(door: Front, disk: SmallDisk) -> None:
@@ -48,7 +43,7 @@ def test_a_full_disk_under_the_embedded_store_is_a_503_until_there_is_room(
     caplog.set_level("INFO")
     with small_disk(tmp_path / "disk", megabytes=4) as disk, front(f"sqlite:///{disk.folder}/handoff.db") as door:
         is_refused_while(door, disk)
-    assert "database or disk is full" in reasons(caplog)
+    assert "database or disk is full" in reasons(caplog.records)
 
 
 def test_a_disk_that_fails_under_the_embedded_store_is_a_503_until_it_is_well(
@@ -64,7 +59,7 @@ def test_a_disk_that_fails_under_the_embedded_store_is_a_503_until_it_is_well(
         assert refused(answers)
         assert looked.status_code == 200
         assert statuses(door.each_kind()) == WELL
-    assert "disk I/O error" in reasons(caplog)
+    assert "disk I/O error" in reasons(caplog.records)
 
 
 @pytest.fixture
@@ -90,7 +85,7 @@ def test_a_full_disk_under_postgresql_is_a_503_until_there_is_room(
     url, disk = small_tablespace
     with front(url) as door:
         is_refused_while(door, disk)
-    assert "could not extend file" in reasons(caplog)
+    assert "could not extend file" in reasons(caplog.records)
 
 
 def test_a_store_that_another_process_keeps_locked_is_a_503_until_it_lets_go(
@@ -108,4 +103,4 @@ def test_a_store_that_another_process_keeps_locked_is_a_503_until_it_lets_go(
         assert refused(answers, codes=("store_unavailable", "overloaded"))
         assert took_s < LOCKED_S
         assert statuses(door.each_kind()) == WELL
-    assert "database is locked" in reasons(caplog)
+    assert "database is locked" in reasons(caplog.records)

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from rigs import sample
-from rigs.front import front, refused, session, statuses
+from rigs.front import front, reasons, refused, session, statuses
 
 # A lock is waited for 2 s, and then for 0.2 s by each of 20 calls at most; what came meanwhile may be a second batch.
 LOCKED_S: Final = 13.0
@@ -34,12 +34,6 @@ def end_ours(url: str) -> int:
             " WHERE datname = current_database() AND application_name = 'handoff'"
         ).fetchall()
     return len(ended)
-
-
-def reasons(caplog: pytest.LogCaptureFixture) -> str:
-    """What the log says of calls that were answered 503."""
-    told = [vars(record) for record in caplog.records if record.getMessage() == "request"]
-    return "\n".join(str(fields.get("reason")) for fields in told if fields["status"] == 503)
 
 
 def test_connections_that_were_all_ended_are_made_anew(postgres_url: str) -> None:
@@ -74,7 +68,7 @@ def test_a_server_without_a_free_connection_is_a_503_that_names_it(
 
         limit_to(-1)
         assert statuses(door.each_kind()) == WELL
-    assert f'too many connections for role "{clerk}"' in reasons(caplog)
+    assert f'too many connections for role "{clerk}"' in reasons(caplog.records)
     with other_client(postgres_url) as other:
         other.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(clerk)))
         other.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(clerk)))
@@ -91,7 +85,7 @@ def test_a_server_that_becomes_read_only_is_a_503_for_what_would_write(
             assert door.look().status_code == 200
 
         assert statuses(door.each_kind()) == WELL
-    assert "read-only transaction" in reasons(caplog)
+    assert "read-only transaction" in reasons(caplog.records)
 
 
 @contextmanager
@@ -136,7 +130,7 @@ def test_a_session_that_somebody_keeps_locked_holds_up_its_own_calls_only(
         assert statuses(answers[1:]) == [200] * 9
         assert took_s < LOCKED_S
         assert door.assign(session(0)).status_code == 200
-    assert "lock timeout" in reasons(caplog)
+    assert "lock timeout" in reasons(caplog.records)
 
 
 def test_rows_that_somebody_keeps_locked_hold_up_the_others_for_seconds_however_many_ask_for_them(
@@ -200,7 +194,7 @@ def test_a_race_that_is_lost_again_and_again_is_a_503_and_one_that_is_lost_once_
         assert second.status_code == 200
         other.execute("DROP TRIGGER lose ON sessions")
         assert statuses(door.each_kind()) == WELL
-    assert "serialization_failure" in reasons(caplog)
+    assert "serialization_failure" in reasons(caplog.records)
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])

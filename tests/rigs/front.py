@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, cycle
+from logging import LogRecord
 from typing import Any, Final
 
 from httpx2 import Response
@@ -66,11 +67,14 @@ class Front:
 
 
 @contextmanager
-def front(database_url: str, **more: Any) -> Iterator[Front]:
-    """A service with its dispatcher, and these settings. In the end nothing that was acknowledged may be lost."""
+def front(database_url: str, *, loaded_through: str | None = None, **more: Any) -> Iterator[Front]:
+    """A service with its dispatcher, and these settings. In the end nothing that was acknowledged may be lost.
+
+    Its directory is loaded through another URL where this one cannot be written to yet.
+    """
     settings = Settings(database_url=database_url, **more)
     load_directory(
-        settings,
+        Settings(database_url=loaded_through or database_url),
         sample.directory(
             agents=[sample.agent(maxChatSupport=SESSIONS), sample.agent(sample.OTHER_AGENT)],
             sessions=[sample.session(session(number)) for number in range(SESSIONS)],
@@ -105,3 +109,9 @@ def refused(answers: Sequence[Response], *, codes: Collection[str] = ("store_una
 
 def statuses(answers: Sequence[Response]) -> list[int]:
     return [answer.status_code for answer in answers]
+
+
+def reasons(records: Sequence[LogRecord]) -> str:
+    """What the log says of calls that were answered 503."""
+    told = [vars(record) for record in records if record.getMessage() == "request"]
+    return "\n".join(str(fields.get("reason")) for fields in told if fields["status"] == 503)

@@ -1,7 +1,7 @@
 """A synchronous replica of a real PostgreSQL, which can be promoted when its primary is gone."""
 
 import time
-from typing import Final
+from typing import Final, Self
 
 import psycopg
 from psycopg import sql
@@ -26,6 +26,10 @@ class Replica(PostgresServer):
     def __init__(self, primary: PostgresServer, *, port: int | None = None) -> None:
         super().__init__(durable=True, port=port, settings=_RETRY)
         self._primary = primary
+
+    def __enter__(self) -> Self:
+        self.follow()
+        return self
 
     def follow(self) -> None:
         """Start, and have the primary answer no commit from now on that is not on this disk too."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from handoff.service.ports import Contended, StoreError, Unwritable
@@ -110,13 +110,21 @@ def _open_postgres(url: str, *, prepare: bool, is_patient: bool, pool_options: M
         connection.autocommit = False
         return connection
 
-    return create_engine(
+    engine = create_engine(
         "postgresql+psycopg://",
         creator=connect,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
         **pool_options,
     )
+
+    @event.listens_for(engine, "handle_error")
+    def _leave_standby(context: ExceptionContext) -> None:
+        # Another of the URL's hosts may be the primary now; whatever else is in the pool leads to the same server.
+        if isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction):
+            context.is_disconnect = True
+
+    return engine
 
 
 async def async_connect(url: str) -> psycopg.AsyncConnection[Any]:

@@ -12,7 +12,6 @@ from handoff.service.ports import Contended, Locked, StoreError, StoreUnavailabl
 
 # SQLSTATE codes and classes (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
 _CONTENDED: Final = frozenset({"40001", "40P01"})
-_READ_ONLY: Final = "25006"
 _LOCKED: Final = "55P03"
 _BAD_ROW_CLASSES: Final = frozenset({"22", "23"})
 _BAD_ROW_SQLITE: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
@@ -57,5 +56,4 @@ def translate_sqlstate(cause: psycopg.Error) -> StoreError:
         return Locked(reason)
     if state[:2] in _BAD_ROW_CLASSES:
         return Unwritable(reason, cause.diag.constraint_name)
-    # A read-only server is a standby: another of the URL's hosts may be the primary now.
-    return StoreUnavailable(reason, is_lost=state == _READ_ONLY)
+    return StoreUnavailable(reason)
