@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,6 +35,8 @@ DESKS: Final = 4
 PAUSE_S: Final = 0.05
 # How long the database stays away at least: long enough for every desk to meet it.
 DOWN_S: Final = 0.5
+# Long enough for both servers' commits to wait for the replica.
+WAITING_S: Final = 0.3
 # The last 503 comes this soon after the database takes writes again: all connections are made anew within it.
 BACK_WITHIN_S: Final = 5.0
 # Outcomes of every server that say: all is well.
@@ -104,16 +107,25 @@ class Pair:
         self.url = f"postgresql://postgres@{hosts}{database}?target_session_attrs=read-write"
 
     def disturbances(self, rounds: int) -> Iterator[tuple[str, Callable[[], None]]]:
-        yield "failover", self._fail_over
-        for _ in range(rounds - 1):
-            dead, self._primary = self._primary, self._replica
-            dead.close()
-            self._replica = Replica(self._primary, port=dead.port)
-            self._replica.follow()
-            yield "failover", self._fail_over
+        for number in range(rounds):
+            if number:
+                self._bring_back_the_dead()
+            yield "failover without the last commits", partial(self._fail_over, with_what_waited=False)
+            self._bring_back_the_dead()
+            yield "failover with the last commits", partial(self._fail_over, with_what_waited=True)
 
-    def _fail_over(self) -> None:
+    def _bring_back_the_dead(self) -> None:
+        dead, self._primary = self._primary, self._replica
+        dead.close()
+        self._replica = Replica(self._primary, port=dead.port)
+        self._replica.follow()
+
+    def _fail_over(self, *, with_what_waited: bool) -> None:
+        """The primary dies while commits wait for the replica, which then has them, or does not."""
+        self._replica.hold_back()
+        time.sleep(WAITING_S)
         self._primary.kill()
+        self._replica.go_on(with_what_waited=with_what_waited)
         time.sleep(DOWN_S)
         self._replica.promote()
 

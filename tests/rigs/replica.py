@@ -1,5 +1,7 @@
 """A synchronous replica of a real PostgreSQL, which can be promoted when its primary is gone."""
 
+import os
+import signal
 import time
 from typing import Final, Self
 
@@ -26,6 +28,7 @@ class Replica(PostgresServer):
     def __init__(self, primary: PostgresServer, *, port: int | None = None) -> None:
         super().__init__(durable=True, port=port, settings=_RETRY)
         self._primary = primary
+        self._held_back = 0
 
     def __enter__(self) -> Self:
         self.follow()
@@ -40,6 +43,20 @@ class Replica(PostgresServer):
             if time.monotonic() > give_up_at:
                 raise ServerStartError(f"the replica does not follow; its log ends with:\n{self.log_tail()}")
             time.sleep(_POLL_S)
+
+    def hold_back(self) -> None:
+        """Take nothing of what the primary writes: its commits wait."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            row = connection.execute("SELECT pid FROM pg_stat_wal_receiver").fetchone()
+        assert row is not None
+        self._held_back = int(row[0])
+        os.kill(self._held_back, signal.SIGSTOP)
+
+    def go_on(self, *, with_what_waited: bool) -> None:
+        """Take, or never take, what the primary has sent meanwhile."""
+        if not with_what_waited:
+            os.kill(self._held_back, signal.SIGTERM)
+        os.kill(self._held_back, signal.SIGCONT)
 
     def promote(self) -> None:
         """Become the primary; returns when it takes writes."""
