@@ -32,11 +32,14 @@ test: setup ## Run the checks and every test, with branch coverage
 
 PROOF_ := tests/proof
 PROOF_crash := tests/proof/test_dispatcher_crashes.py
+PROOF_failover := tests/proof/test_failover.py tests/proof/test_standbys.py
+PROOF_faults := tests/proof/test_faults.py tests/proof/test_disk_faults.py
 PROOF_isolation := tests/proof/test_isolation.py
+PROOF_kills := tests/proof/test_kills.py
 PROOF_schemathesis := tests/proof/test_schemathesis.py
 
-proof: setup ## Run the proofs in their long form, with figures (PART=crash, isolation or schemathesis: that one)
-	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash, PART=isolation and PART=schemathesis"; exit 2; }
+proof: setup ## Run the proofs in their long form, with figures (PART=crash, failover or any other: that one)
+	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash, failover, faults, isolation, kills and schemathesis"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
 # Those of minutes are run by name only: growth, soak.

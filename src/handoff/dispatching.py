@@ -4,9 +4,9 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 
 from handoff import __version__
 from handoff.delivery.sender import HttpSender, SenderOptions
@@ -15,6 +15,7 @@ from handoff.domain.address_policy import AddressRules
 from handoff.outboxes import open_outbox, retaining
 from handoff.service.dispatcher import Dispatcher, DispatchLimits
 from handoff.service.meter import UNMEASURED, Meter
+from handoff.service.ports import Outbox, Sender
 from handoff.service.retention import purge_for_ever
 from handoff.settings import Settings
 from handoff.signing import signing_secrets
@@ -23,25 +24,40 @@ from handoff.store.wakeups import Channel, listening
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
+OpenOutbox = Callable[[Settings], Outbox]
+OpenSender = Callable[[Settings], AbstractAsyncContextManager[Sender]]
+
+
+def open_sender(settings: Settings) -> HttpSender:
+    """What posts callbacks, in the running event loop."""
+    options = SenderOptions(
+        user_agent=f"Handoff/{__version__}",
+        timeout_s=settings.callback_timeout_seconds,
+        in_flight=settings.callback_in_flight,
+        ca_file=settings.callback_ca_file,
+    )
+    return HttpSender(address_rules(settings), Signer(signing_secrets(settings)), SystemClock(), options)
+
 
 @asynccontextmanager
 async def dispatching(
-    settings: Settings, *, executor: ThreadPoolExecutor | None = None, meter: Meter = UNMEASURED
+    settings: Settings,
+    *,
+    executor: ThreadPoolExecutor | None = None,
+    meter: Meter = UNMEASURED,
+    open_outbox: OpenOutbox = open_outbox,
+    open_sender: OpenSender = open_sender,
 ) -> AsyncIterator[Dispatcher]:
-    """A running dispatcher; its store work goes to `executor`, or to a thread of its own."""
+    """A running dispatcher; its store work goes to `executor`, or to a thread of its own.
+
+    `open_outbox` and `open_sender` are where another outbox and another sender can be put in.
+    """
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         thread = executor or stack.enter_context(threads(1, "outbox"))
         outbox = open_outbox(settings)
         stack.callback(lambda: thread.submit(outbox.close).result())
-        options = SenderOptions(
-            user_agent=f"Handoff/{__version__}",
-            timeout_s=settings.callback_timeout_seconds,
-            in_flight=settings.callback_in_flight,
-            ca_file=settings.callback_ca_file,
-        )
-        signer = Signer(signing_secrets(settings))
-        sender = await stack.enter_async_context(HttpSender(address_rules(settings), signer, clock, options))
+        sender = await stack.enter_async_context(open_sender(settings))
         dispatcher = Dispatcher(
             outbox,
             sender,

@@ -1,6 +1,7 @@
 """Connections that break, hang or were never there, and what the store's errors say of it."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sqlalchemy import text
 
 from handoff import Settings, load_directory
 from handoff.migrating import migrate_store
-from handoff.service.ports import Changes, Contended, StoreUnavailable, Unwritable
+from handoff.service.ports import Changes, Contended, Locked, StoreUnavailable
 from handoff.store.engine import ThreadConnection, is_sqlite, open_writer
 from handoff.stores import open_transfer_store
 from rigs import facts, sample
@@ -97,7 +98,7 @@ def test_a_row_that_somebody_keeps_locked_fails_its_transaction_only(postgres_ur
     wanted = {(sample.ACCOUNT, sample.SESSION)}
     with psycopg.connect(postgres_url) as other:
         other.execute("SELECT 1 FROM sessions FOR UPDATE")
-        with pytest.raises(Unwritable), store.begin() as transaction:
+        with pytest.raises(Locked), store.begin() as transaction:
             transaction.sessions(wanted)
 
     with store.begin() as transaction:
@@ -130,6 +131,20 @@ def test_a_deadlock_is_a_race_that_was_lost(postgres_url: str) -> None:
     second.close()
 
     assert outcomes == ["lost", "won"]
+
+
+def test_a_server_ends_the_transaction_of_a_client_that_froze_in_it(postgres_url: str) -> None:
+    frozen = ThreadConnection(open_writer(postgres_url))
+    with pytest.raises(StoreUnavailable) as caught, frozen.transaction() as open_one:
+        bound = open_one.scalar(text("SHOW idle_in_transaction_session_timeout"))
+        # The same at another speed; SET LOCAL is of this transaction.
+        open_one.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
+        time.sleep(0.5)
+        open_one.execute(text("SELECT 1"))
+
+    frozen.close()
+    assert caught.value.is_lost
+    assert bound == "10s"
 
 
 def test_the_embedded_stores_file_is_its_owners_alone(sqlite_url: str) -> None:

@@ -87,7 +87,9 @@ def test_an_outcome_whose_process_died_before_the_answer_is_repeated_byte_for_by
     database_url: str, start_service: StartService, key: dict[str, str]
 ) -> None:
     load_directory(Settings(database_url=database_url), sample.directory())
-    dying = start_service(database_url, command=("programs.dies_after_commit",), settings={"dispatcher": "off"})
+    dying = start_service(
+        database_url, command=("programs.dies_at", "after_commit", "1", "serve"), settings={"dispatcher": "off"}
+    )
     headers = sample.headers(**key)
 
     with pytest.raises(httpx.RemoteProtocolError):

@@ -29,7 +29,7 @@ from psycopg import sql
 from rigs.ports import free_port
 
 # PostgreSQL refuses to run as root; this is the "nobody" of every Linux.
-_NOBODY = 65534
+NOBODY = 65534
 
 # A start after a kill -9 replays the log first, on a slow disk for many seconds.
 _START_TIMEOUT_S = 60.0
@@ -81,7 +81,9 @@ class PostgresServer:
     psql, pgbench, pg_basebackup and the others.
     """
 
-    def __init__(self, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, durable: bool = False, settings: Mapping[str, str] | None = None, port: int | None = None
+    ) -> None:
         self._durable = durable
         self._account = _account()
         self._log_start = 0
@@ -93,7 +95,7 @@ class PostgresServer:
         self.data_directory = self.directory / "data"
         self.log = self.directory / "server.log"
         self.programs = _reachable_programs(self.directory, self._account)
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         base = _SETTINGS if durable else _SETTINGS | _WITHOUT_DURABILITY
         self.settings = {**base, "port": str(self.port), **(settings or {})}
 
@@ -173,10 +175,22 @@ class PostgresServer:
             return
         self.data_directory.mkdir(mode=0o700)
         if self._account:
-            os.chown(self.data_directory, _NOBODY, _NOBODY)
+            os.chown(self.data_directory, NOBODY, NOBODY)
+        try:
+            self._make_data()
+        except ServerStartError:
+            shutil.rmtree(self.data_directory)
+            raise
+
+    def _make_data(self) -> None:
+        """Fill the data directory, which is there and empty."""
         sync = [] if self._durable else ["--no-sync"]
-        made = subprocess.run(
-            [self.programs / "initdb", f"--pgdata={self.data_directory}", *_INITDB_OPTIONS, *sync],
+        self._run("initdb", f"--pgdata={self.data_directory}", *_INITDB_OPTIONS, *sync)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        """Run one of the server's programs as its account; ServerStartError where it fails."""
+        ran = subprocess.run(
+            [self.programs / program, *arguments],
             env=_ENVIRONMENT,
             cwd=self.directory,
             check=False,
@@ -184,9 +198,8 @@ class PostgresServer:
             text=True,
             **self._account,
         )
-        if made.returncode != 0:
-            shutil.rmtree(self.data_directory)
-            raise ServerStartError(f"initdb failed:\n{made.stdout}{made.stderr}")
+        if ran.returncode != 0:
+            raise ServerStartError(f"{program} failed:\n{ran.stdout}{ran.stderr}")
 
     def _launch(self, give_up_at: float) -> bool:
         settings = [f"--{name}={value}" for name, value in self.settings.items()]
@@ -234,7 +247,7 @@ class PostgresServer:
 
 def _account() -> dict[str, Any]:
     """Whom the server runs as, in the words of `subprocess`; empty for ourselves."""
-    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _reachable_programs(directory: Path, account: dict[str, Any]) -> Path:
@@ -270,7 +283,7 @@ def _copy(package: Path, directory: Path) -> Path:
     libraries = f"{package.name}.libs"
     shutil.copytree(package.with_name(libraries), copied.with_name(libraries))
     for path in (copied.parent, *copied.parent.rglob("*")):
-        os.chown(path, _NOBODY, _NOBODY)
+        os.chown(path, NOBODY, NOBODY)
     return copied
 
 

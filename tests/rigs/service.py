@@ -28,6 +28,10 @@ def environment(database_url: str, **settings: object) -> dict[str, str]:
     return inherited | ours
 
 
+def _python(command: Sequence[str], port: int) -> list[str]:
+    return [sys.executable, "-m", *(word.format(port=port) for word in command)]
+
+
 class Service:
     """One process of ours while its `with` block lasts.
 
@@ -45,7 +49,7 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
-        self._command = [sys.executable, "-m", *(word.format(port=self.port) for word in command)]
+        self._command = _python(command, self.port)
         self._environment = environment(database_url, port=self.port, **(settings or {}))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +60,8 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        if self._process is not None:
+            self.stop()
 
     @property
     def log(self) -> Path:
@@ -76,12 +81,15 @@ class Service:
 
     def start(self) -> None:
         """Start the process; a server is waited for until it is ready."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, cwd=self._folder, env=self._environment, stdout=log, stderr=log
-            )
+        self.launch()
         if self._command[-1] != "dispatch":
             self._wait_until_ready()
+
+    def launch(self, command: Sequence[str] | None = None) -> None:
+        """Start the process, for this once with another command where one is given, and do not wait for it."""
+        words = self._command if command is None else _python(command, self.port)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(words, cwd=self._folder, env=self._environment, stdout=log, stderr=log)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S

@@ -179,6 +179,25 @@ async def test_an_item_whose_patience_is_over_when_its_turn_comes_is_turned_away
     assert work.batches == []
 
 
+async def test_a_batch_whose_thread_has_other_work_until_its_patience_is_over_is_turned_away_unworked(
+    make: Make, work: Doubling, executor: ThreadPoolExecutor
+) -> None:
+    others_work = Event()
+    executor.submit(others_work.wait, ENOUGH_S)
+    committer = make(patience_s=0.2)
+    committer.start()
+
+    results = await asyncio.wait_for(
+        asyncio.gather(*map(committer.submit, (1, 2)), return_exceptions=True), ENOUGH_S / 2
+    )
+
+    others_work.set()
+    assert await committer.submit(3) == 6
+    await committer.stop()
+    assert [type(result) for result in results] == [Overloaded, Overloaded]
+    assert work.batches == [[3]]
+
+
 async def test_an_items_patience_ends_while_a_long_batch_is_still_running(make: Make, work: Doubling) -> None:
     async with Busy(make(patience_s=0.9), work) as busy:
         await busy.submit(2)

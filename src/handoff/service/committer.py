@@ -127,18 +127,26 @@ class Committer(Generic[Item, Result]):
         return batch
 
     def _turn_away_the_late(self) -> None:
-        came_before = asyncio.get_running_loop().time() - self._patience_s
-        while self._waiting and self._waiting[0].since <= came_before:
-            late = self._waiting.popleft()
-            if not late.answer.done():
-                late.answer.set_exception(Overloaded(f"no batch took the request within {self._patience_s} s"))
+        while self._waiting and self._is_late(self._waiting[0]):
+            self._turn_away(self._waiting.popleft())
+
+    def _is_late(self, waiting: _Waiting[Item, Result]) -> bool:
+        return asyncio.get_running_loop().time() >= waiting.since + self._patience_s
+
+    def _turn_away(self, late: _Waiting[Item, Result]) -> None:
+        _resolve(late.answer, Overloaded(f"no batch took the request within {self._patience_s} s"))
 
     async def _commit(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        running = loop.run_in_executor(self._executor, self._work, [waiting.item for waiting in batch])
+        job = self._executor.submit(self._work, [waiting.item for waiting in batch])
+        running = asyncio.wrap_future(job)
         while not (await asyncio.wait({running}, timeout=_SWEEP_S))[0]:
             self._turn_away_the_late()
+            if self._is_late(batch[0]) and job.cancel():  # its thread has had other work all the time
+                for waiting in batch:
+                    self._turn_away(waiting)
+                return
             if loop.time() > began + self._deadline_s:
                 log.error("batch cut short", extra={"batch_size": len(batch), "deadline_s": self._deadline_s})
                 self._meter.cut_short()

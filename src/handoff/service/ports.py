@@ -3,7 +3,8 @@
 StoreError
 ├── StoreUnavailable    the store cannot be reached, is full or read-only
 ├── Contended           another transaction won; the same work may be tried again at once
-└── Unwritable          the store refuses one of the rows, or somebody else keeps it locked
+└── Unwritable          the store refuses one of the rows
+    └── Locked          somebody else keeps one of the rows locked
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -54,7 +55,7 @@ class Contended(StoreError):  # noqa: N818
 
 
 class Unwritable(StoreError):  # noqa: N818
-    """The store refuses a row of this batch, or somebody else keeps it locked.
+    """The store refuses a row of this batch.
 
     `rule` is the constraint that the row breaks, as the database calls it, where it says so.
     """
@@ -62,6 +63,10 @@ class Unwritable(StoreError):  # noqa: N818
     def __init__(self, reason: str = "the store refuses a row", rule: str | None = None) -> None:
         super().__init__(reason)
         self.rule = rule
+
+
+class Locked(Unwritable):
+    """Somebody else keeps a row locked for longer than we wait."""
 
 
 class Clock(Protocol):
@@ -112,6 +117,10 @@ class Changes:
 
 class TransferTransaction(Protocol):
     """One open transaction. Sessions are locked before agents, each in key order, so that no two can deadlock."""
+
+    def wait_briefly(self) -> None:
+        """Wait for a locked row a fifth of a second only, in this transaction."""
+        ...
 
     def sessions(self, wanted: Collection[SessionKey]) -> Mapping[SessionKey, Session]:
         """The sessions that exist, locked until the end of the transaction."""

@@ -7,10 +7,13 @@ from handoff.domain.rules import Reassign
 from handoff.service.ledger import Ledger
 from handoff.service.meter import Meter
 from handoff.service.outcomes import Item, Request, Settled
-from handoff.service.ports import Clock, Contended, Ids, StoreError, StoreUnavailable, TransferStore, Unwritable
+from handoff.service.ports import Clock, Contended, Ids, Locked, StoreError, StoreUnavailable, TransferStore, Unwritable
 
 # A deadlock or a lost race is over as soon as the winner has committed; more tries would only hide a standing fault.
 _TRIES: Final = 4
+# Where a batch met a locked row, its requests wait for locks a fifth of a second each, this often at the most: so that
+# all of it is over in six seconds, and those who wait for the next batch are still there.
+_BRIEF_WAITS: Final = 20
 
 Outcome = Settled | StoreError
 
@@ -34,15 +37,27 @@ class Transfers:
         items = [Item(request, self._ids.fresh()) for request in requests]
         try:
             return self._persist(items)
+        except Locked as error:
+            return self._past_locks(items, error)
         except Unwritable:
             # Also for a single item: a key that another process took meanwhile is there to be read now.
             return [self._alone(item) for item in items]
         except StoreError as error:
             return [self._failed(error)] * len(items)
 
-    def _alone(self, item: Item) -> Outcome:
+    def _past_locks(self, items: Sequence[Item], error: Locked) -> Sequence[Outcome]:
+        """Each request alone, so that those for locked rows fail, and so does the rest when they are too many."""
+        outcomes: list[Outcome] = []
+        waits = 0
+        for item in items:
+            outcome = self._alone(item, is_brief=True) if waits < _BRIEF_WAITS else self._failed(error)
+            waits += isinstance(outcome, Locked)
+            outcomes.append(outcome)
+        return outcomes
+
+    def _alone(self, item: Item, *, is_brief: bool = False) -> Outcome:
         try:
-            return self._persist([item], is_retry=True)[0]
+            return self._persist([item], is_retry=True, is_brief=is_brief)[0]
         except StoreError as error:
             return self._failed(error)
 
@@ -50,7 +65,7 @@ class Transfers:
         self._meter.store_failed("transfers")
         return error
 
-    def _persist(self, items: Sequence[Item], *, is_retry: bool = False) -> Sequence[Outcome]:
+    def _persist(self, items: Sequence[Item], *, is_retry: bool = False, is_brief: bool = False) -> Sequence[Outcome]:
         """Commit, trying again where a race was lost or the connection went away.
 
         A retry first looks for what an earlier try may have committed. Where a connection was lost and no retry
@@ -59,7 +74,7 @@ class Transfers:
         was_lost = False
         for tries_left in reversed(range(_TRIES)):
             try:
-                return self._commit(items, is_retry=is_retry or was_lost)
+                return self._commit(items, is_retry=is_retry or was_lost, is_brief=is_brief)
             except Contended as error:
                 if not tries_left and was_lost:
                     raise StoreUnavailable(str(error), is_lost=True) from error
@@ -71,8 +86,10 @@ class Transfers:
                 was_lost = True
         raise AssertionError("the last try returns or raises")
 
-    def _commit(self, items: Sequence[Item], *, is_retry: bool) -> Sequence[Outcome]:
+    def _commit(self, items: Sequence[Item], *, is_retry: bool, is_brief: bool) -> Sequence[Outcome]:
         with self._store.begin() as tx:
+            if is_brief:
+                tx.wait_briefly()
             ledger = Ledger.read(tx, items, is_retry=is_retry, reassign=self._reassign)
             now_ms = self._clock.now_ms()
             outcomes = [ledger.settle(item, now_ms) for item in items]

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from handoff.service.ports import Contended, StoreError, Unwritable
@@ -25,9 +25,11 @@ _SQLITE_BUSY_S: Final = 5
 # Pages of the log that is written before the database file, 16 MB of them: a page that changes again and again is
 # copied once. SQLite's own 1,000 cost a batch a tenth more; with 8,000 the call that meets the copying waits 40 ms.
 _SQLITE_LOG_PAGES: Final = 4_000
-# Bounds on every wait inside PostgreSQL, so that a batch always ends, with an answer or an error. They are set after
-# connecting, since poolers refuse them as start-up options.
-_POSTGRES_WAITS: Final = "SET lock_timeout = '2s'; SET statement_timeout = '10s'"
+# Bounds on every wait inside PostgreSQL, so that a batch always ends, with an answer or an error, and a process that
+# froze in one keeps no rows locked. They are set after connecting, since poolers refuse them as start-up options.
+_POSTGRES_WAITS: Final = (
+    "SET lock_timeout = '2s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
+)
 # Bounds on what TCP waits for, where the URL sets none: a server that vanished is noticed in ten seconds.
 _POSTGRES_DEFAULTS: Final[Mapping[str, Any]] = {
     "application_name": "handoff",
@@ -112,13 +114,21 @@ def _open_postgres(url: str, *, prepare: bool, is_patient: bool, pool_options: M
         connection.autocommit = False
         return connection
 
-    return create_engine(
+    engine = create_engine(
         "postgresql+psycopg://",
         creator=connect,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
         **pool_options,
     )
+
+    @event.listens_for(engine, "handle_error")
+    def _leave_standby(context: ExceptionContext) -> None:
+        # Another of the URL's hosts may be the primary now; whatever else is in the pool leads to the same server.
+        if isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction):
+            context.is_disconnect = True
+
+    return engine
 
 
 async def async_connect(url: str) -> psycopg.AsyncConnection[Any]:

@@ -8,11 +8,10 @@ from typing import Final
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
-from handoff.service.ports import Contended, StoreError, StoreUnavailable, Unwritable
+from handoff.service.ports import Contended, Locked, StoreError, StoreUnavailable, Unwritable
 
 # SQLSTATE codes and classes (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
 _CONTENDED: Final = frozenset({"40001", "40P01"})
-_READ_ONLY: Final = "25006"
 _LOCKED: Final = "55P03"
 _BAD_ROW_CLASSES: Final = frozenset({"22", "23"})
 _BAD_ROW_SQLITE: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
@@ -53,7 +52,8 @@ def translate_sqlstate(cause: psycopg.Error) -> StoreError:
         return Unwritable(reason)
     if state in _CONTENDED:
         return Contended(reason)
-    if state[:2] in _BAD_ROW_CLASSES or state == _LOCKED:
+    if state == _LOCKED:
+        return Locked(reason)
+    if state[:2] in _BAD_ROW_CLASSES:
         return Unwritable(reason, cause.diag.constraint_name)
-    # A read-only server is a standby: another of the URL's hosts may be the primary now.
-    return StoreUnavailable(reason, is_lost=state == _READ_ONLY)
+    return StoreUnavailable(reason)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -14,6 +14,8 @@ from handoff.store.engine import ThreadConnection
 from handoff.store.feed import to_feed
 
 Fact = TypeVar("Fact")
+
+_BRIEF_WAIT: Final = "SET LOCAL lock_timeout = '200ms'"
 
 
 class SqlTransferStore:
@@ -44,6 +46,11 @@ class SqlTransferTransaction:
     def __init__(self, connection: Connection, batch: Batch) -> None:
         self._connection = connection
         self._batch = batch
+
+    def wait_briefly(self) -> None:
+        """Set the bound of this transaction. SQLite's has all its locks from the start."""
+        if self._connection.dialect.name == "postgresql":
+            self._connection.exec_driver_sql(_BRIEF_WAIT)
 
     def sessions(self, wanted: Collection[SessionKey]) -> Mapping[SessionKey, Session]:
         """The sessions that exist, locked."""

@@ -1,0 +1,178 @@
+"""Servers and dispatchers that are killed at every point of their work, and at random, keep all that was promised.
+
+What callers were answered, what the store keeps and what receivers heard must be explained, session by session, by
+calls that took effect one after another.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from handoff import Settings, load_directory
+from handoff.outboxes import open_outbox
+from handoff.stores import open_audit
+from handoff.system import SystemClock
+from rigs import sample
+from rigs.backlog import Stored, stored
+from rigs.calls import Rules
+from rigs.deaths import POINTS, Death, deaths, die, shared_out
+from rigs.history import History, faults
+from rigs.integrators import Integrators
+from rigs.receiver import Receiver
+from rigs.recorder import heard, kept
+from rigs.service import Service
+
+SERVERS: Final = 2
+LANES: Final = 2
+AGENTS: Final = tuple(f"a-{number}" for number in range(1, 5))
+# Few messages at a time, so that a dispatcher's death costs few of them their lease.
+SETTINGS: Final = {"callback_timeout_seconds": 1, "callback_lease_seconds": 12, "callback_in_flight": 8}
+LEASE_MS: Final = 12_000
+CALL_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Deaths at each point, and so many of each part at random. In the short form each point is one store's."""
+
+    at_each_point: int
+    at_random: int
+    sessions: int  # more than are asked for in the time
+    desks: int = 4
+    pause_s: float = 0.1
+
+    def points(self, part: str, store: str) -> Sequence[str]:
+        if self is SHORT:
+            return tuple(POINTS[part])[["sqlite", "postgresql"].index(store) :: 2]
+        return tuple(POINTS[part]) * self.at_each_point
+
+
+SHORT: Final = Run(at_each_point=1, at_random=0, sessions=1_000)
+LONG: Final = Run(at_each_point=5, at_random=15, sessions=10_000)
+
+
+@pytest.fixture
+def run(*, is_long: bool) -> Run:
+    return LONG if is_long else SHORT
+
+
+class Fleet:
+    """The processes of one store, none of which runs before its first death."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        self.store = database_url.partition(":")[0]
+        self.servers = [
+            Service(database_url, folder=folder, settings=SETTINGS | {"dispatcher": "off"}) for _ in range(SERVERS)
+        ]
+        self.dispatchers = [
+            Service(database_url, folder=folder, command=("handoff", "dispatch"), settings=SETTINGS)
+            for _ in range(1 if self.store == "sqlite" else 2)
+        ]
+
+    async def die(self, run: Run, chance: random.Random) -> list[Death]:
+        """Every death there is to die. A server that is through with its own serves again, a dispatcher stays away."""
+        to_serve = deaths("serve", run.points("serve", self.store), run.at_random, chance)
+        to_dispatch = deaths("dispatch", run.points("dispatch", self.store), run.at_random, chance)
+        async with asyncio.TaskGroup() as group:
+            for server, those in zip(self.servers, shared_out(to_serve, len(self.servers)), strict=True):
+                group.create_task(die(server, "serve", those, is_back=True))
+            for dispatcher, those in zip(self.dispatchers, shared_out(to_dispatch, len(self.dispatchers)), strict=True):
+                group.create_task(die(dispatcher, "dispatch", those))
+        return to_serve + to_dispatch
+
+    async def deliver(self, settings: Settings) -> dict[str, Stored]:
+        """Dispatchers as they are when the leases of the dead have run out; every message, once none waits."""
+        outbox = open_outbox(settings)
+        outbox.reclaim(now_ms=SystemClock().now_ms() + LEASE_MS)
+        outbox.close()
+        for dispatcher in self.dispatchers:
+            dispatcher.start()
+        found = stored(settings)
+        while {message.state for message in found.values()} & {"pending", "sending"}:
+            await asyncio.sleep(0.1)
+            found = stored(settings)
+        return found
+
+    def stop(self) -> list[int]:
+        return [one.stop() for one in (*self.servers, *self.dispatchers)]
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(900)
+async def test_killed_at_any_point_of_their_work_processes_lose_nothing_and_change_nothing_that_was_acknowledged(
+    database_url: str, tmp_path: Path, run: Run
+) -> None:
+    settings, sessions = Settings(database_url=database_url), [f"s-{number}" for number in range(run.sessions)]
+    load_directory(
+        settings,
+        sample.directory(
+            agents=[sample.agent(agent, maxChatSupport=run.sessions) for agent in AGENTS],
+            sessions=[sample.session(session) for session in sessions],
+        ),
+    )
+    seed = random.randrange(1 << 32)
+    fleet, stop = Fleet(database_url, tmp_path), asyncio.Event()
+
+    async with AsyncExitStack() as stack:
+        receivers = [stack.enter_context(Receiver()) for _ in range(LANES)]
+        for service in (*fleet.servers, *fleet.dispatchers):
+            stack.push(service)
+        integrators = Integrators(
+            [
+                await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=CALL_TIMEOUT_S))
+                for server in fleet.servers
+            ],
+            sessions=sessions,
+            agents=AGENTS,
+            callback_urls=[receiver.url(f"/{number}") for number, receiver in enumerate(receivers)],
+            chance=random.Random(seed),
+            pause_s=run.pause_s,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(integrators.work(run.desks, stop))
+            died = await fleet.die(run, random.Random(seed + 1))
+            stop.set()
+        messages = await fleet.deliver(settings)
+        assert fleet.stop() == [0] * len((*fleet.servers, *fleet.dispatchers))
+
+    history = History(
+        told=integrators.recorder.told,
+        kept=kept(settings),
+        heard=heard(receivers),
+        rules=Rules(slots=dict.fromkeys(AGENTS, run.sessions)),
+    )
+    audit = open_audit(settings)
+    violations = audit.violations()
+    audit.close()
+    copies = Counter(one.webhook_id for one in history.heard)
+    tell(f"{fleet.store} (seed {seed})", died, history, messages, copies)
+    assert [str(fault) for fault in faults(history)] == []
+    assert violations == []
+    assert {message.state for message in messages.values()} == {"delivered"}
+    # A lease is one attempt at most, so each further copy is explained by a lease that died with its dispatcher.
+    assert [name for name, message in messages.items() if copies[name] > message.claims] == []
+
+
+def tell(
+    where: str, died: Sequence[Death], history: History, messages: dict[str, Stored], copies: Counter[str]
+) -> None:
+    """The figures, for those who run the proof by name."""
+    unknown = sum(told.answer is None for told in history.told)
+    asked = Counter(told.call.session for told in history.told)
+    outcomes = Counter(told.answer.code or "transferred" for told in history.told if told.answer)
+    lost_leases = sum(message.claims - message.attempts for message in messages.values())
+    print(
+        f"\n{where}: {len(died)} kills, {dict(sorted(Counter(map(str, died)).items()))}\n"
+        f"  {len(history.told)} calls for {len(asked)} sessions, {max(asked.values())} for one at most; "
+        f"{unknown} of unknown outcome; {dict(outcomes)}; {len(history.kept.transfers)} transfers recorded\n"
+        f"  {len(messages)} messages, {lost_leases} leases lost, {copies.total() - len(copies)} further copies, "
+        f"{max(copies.values())} copies of one message at most"
+    )

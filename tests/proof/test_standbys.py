@@ -1,0 +1,81 @@
+"""Servers that are no primary, or no longer: what would write is a 503 until there is one, and then goes there."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from handoff import Settings
+from handoff.migrating import migrate_store
+from rigs.front import front, reasons, refused, statuses
+from rigs.postgres import PostgresServer
+from rigs.replica import Replica
+
+WELL = [200, 200, 200]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A primary with a migrated database, and its synchronous replica."""
+
+    primary: PostgresServer
+    replica: Replica
+    database: str
+
+    def url(self, *servers: PostgresServer) -> str:
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        return f"postgresql://postgres@{hosts}/{self.database}"
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with ExitStack() as stack:
+        primary = stack.enter_context(PostgresServer(durable=True))
+        url = primary.create_database()
+        migrate_store(Settings(database_url=url))
+        replica = stack.enter_context(Replica(primary))
+        yield Pair(primary, replica, urlsplit(url).path.removeprefix("/"))
+
+
+def test_a_service_that_knows_a_standby_only_takes_calls_once_that_is_promoted(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with front(pair.url(pair.replica), loaded_through=pair.url(pair.primary)) as door:
+        answers = [door.assign(), door.change()]
+        looked = door.look()
+        assert refused(answers)
+        assert looked.status_code == 200
+
+        pair.primary.kill()
+        pair.replica.promote()
+
+        assert statuses(door.each_kind()) == WELL
+    assert "read-only transaction" in reasons(caplog.records)
+
+
+def test_a_primary_that_was_set_read_only_for_a_switchover_is_left_for_the_new_one(pair: Pair) -> None:
+    both = pair.url(pair.primary, pair.replica) + "?target_session_attrs=read-write"
+    with front(both) as door:
+        assert statuses(door.each_kind()) == WELL
+        set_read_only(pair.primary)
+        assert refused([door.assign(), door.change()])
+        pair.replica.promote()
+
+        assert statuses([door.assign(), door.change()]) == [200, 200]
+
+        pair.primary.stop()
+        assert statuses(door.each_kind()) == WELL
+
+
+def set_read_only(server: PostgresServer) -> None:
+    """Let transactions only read from now on, also on connections that are open."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        connection.execute("SELECT pg_reload_conf()")
+        while connection.execute("SHOW default_transaction_read_only").fetchone() != ("on",):
+            time.sleep(0.01)

@@ -1,0 +1,75 @@
+"""Processes that are killed again and again: at named points of their work, and at random."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rigs.service import Service
+
+# Where a process may die, and at which passage of the point at the latest: within a second or two under load.
+POINTS: Final[Mapping[str, Mapping[str, int]]] = {
+    "serve": {
+        "before_begin": 20,
+        "after_begin": 20,
+        "before_write": 20,
+        "after_write": 20,
+        "before_commit": 20,
+        "after_commit": 20,
+        "before_answer": 25,
+        "after_answer": 25,
+    },
+    "dispatch": {
+        "before_claim": 15,
+        "after_claim": 15,
+        "before_post": 40,
+        "after_post": 40,
+        "before_record": 15,
+        "after_record": 15,
+    },
+}
+
+# From a process's start to a death at random: some die before they serve, most while they do.
+_RANDOM_DEATH_S: Final = (0.8, 3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """At this passage of a point; with no point from outside, `after_s` seconds from the process's start."""
+
+    point: str | None
+    passage: int = 0
+    after_s: float = 0.0
+
+    def __str__(self) -> str:
+        return self.point or "random"
+
+
+def deaths(part: str, points: Sequence[str], at_random: int, chance: random.Random) -> list[Death]:
+    """One at each of these points, and some at random, in any order."""
+    named = [Death(point, passage=chance.randint(1, POINTS[part][point])) for point in points]
+    drawn = named + [Death(None, after_s=chance.uniform(*_RANDOM_DEATH_S)) for _ in range(at_random)]
+    chance.shuffle(drawn)
+    return drawn
+
+
+def shared_out(those: Sequence[Death], seats: int) -> Iterator[Sequence[Death]]:
+    """The deaths in turn to each of so many seats."""
+    return (those[seat::seats] for seat in range(seats))
+
+
+async def die(service: Service, part: str, those: Sequence[Death], *, is_back: bool = False) -> None:
+    """Start the process anew for each of the deaths, by which it must end; and once more for good if it `is_back`."""
+    for death in those:
+        if death.point is None:
+            service.launch(("handoff", part))
+            await asyncio.sleep(death.after_s)
+            service.kill()
+            continue
+        service.launch(("programs.dies_at", death.point, str(death.passage), part))
+        ended = await asyncio.to_thread(service.wait)
+        assert ended == -signal.SIGKILL, f"{death}: {ended}\n{service.log.read_text()[-2_000:]}"
+    if is_back:
+        await asyncio.to_thread(service.start)
