@@ -108,9 +108,9 @@ class Service:
         self._running.kill()
         self._running.wait()
 
-    def wait(self) -> int:
+    def wait(self, timeout_s: float = _STOP_TIMEOUT_S) -> int:
         """Wait for the process to end by itself; its exit code."""
-        return self._running.wait(_STOP_TIMEOUT_S)
+        return self._running.wait(timeout_s)
 
     def stop(self) -> int:
         """SIGTERM, as an orchestrator stops it; the exit code."""
