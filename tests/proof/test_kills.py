@@ -24,32 +24,32 @@ from handoff.system import SystemClock
 from rigs import sample
 from rigs.backlog import Stored, stored
 from rigs.calls import Rules
-from rigs.deaths import POINTS, Death, deaths, die, shared_out
+from rigs.deaths import POINTS, Death, deaths, die
 from rigs.history import History, faults
 from rigs.integrators import Integrators
 from rigs.receiver import Receiver
 from rigs.recorder import heard, kept
 from rigs.service import Service
 
-SERVERS: Final = 2
+# Servers that die. On PostgreSQL one more lives through it all and takes up what they leave.
+MORTAL: Final = 2
 LANES: Final = 2
 AGENTS: Final = tuple(f"a-{number}" for number in range(1, 5))
-# Few messages at a time, and the default lease: no message loses five leases one after another, which would bury it.
+# Few messages at a time, and the default lease, of which a message would have to lose five in a row to be buried.
 SETTINGS: Final = {"callback_in_flight": 8}
 LEASE_MS: Final = 60_000
 CALL_TIMEOUT_S: Final = 10.0
 DESKS: Final = 4
 PAUSE_S: Final = 0.1
-
-
 STORES: Final = ("sqlite", "postgresql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """So many deaths at each point, on each store or `is_divided` among them, and of each part so many at random.
+    """So many deaths at each point, and so many of each part at random.
 
-    There are more `sessions` than are asked for in the time.
+    With `is_divided` SQLite has those before each step, and PostgreSQL those after it. There are more
+    `sessions` than are asked for in the time.
     """
 
     at_each_point: int
@@ -72,16 +72,18 @@ def run(*, is_long: bool) -> Run:
 
 
 class Fleet:
-    """The processes of one store, none of which runs before its first death."""
+    """The processes of one store, none of which runs yet."""
 
     def __init__(self, database_url: str, folder: Path) -> None:
         self.store = database_url.partition(":")[0]
+        is_shared = self.store != "sqlite"
         self.servers = [
-            Service(database_url, folder=folder, settings=SETTINGS | {"dispatcher": "off"}) for _ in range(SERVERS)
+            Service(database_url, folder=folder, settings=SETTINGS | {"dispatcher": "off"})
+            for _ in range(MORTAL + is_shared)
         ]
         self.dispatchers = [
             Service(database_url, folder=folder, command=("handoff", "dispatch"), settings=SETTINGS)
-            for _ in range(1 if self.store == "sqlite" else 2)
+            for _ in range(1 + is_shared)
         ]
 
     async def die(self, run: Run, chance: random.Random) -> list[Death]:
@@ -89,10 +91,11 @@ class Fleet:
         to_serve = deaths("serve", run.points("serve", self.store), run.at_random, chance)
         to_dispatch = deaths("dispatch", run.points("dispatch", self.store), run.at_random, chance)
         async with asyncio.TaskGroup() as group:
-            for server, those in zip(self.servers, shared_out(to_serve, len(self.servers)), strict=True):
+            for place, server in enumerate(self.servers):
+                those = to_serve[place::MORTAL] if place < MORTAL else ()
                 group.create_task(die(server, "serve", those, is_back=True))
-            for dispatcher, those in zip(self.dispatchers, shared_out(to_dispatch, len(self.dispatchers)), strict=True):
-                group.create_task(die(dispatcher, "dispatch", those))
+            for place, dispatcher in enumerate(self.dispatchers):
+                group.create_task(die(dispatcher, "dispatch", to_dispatch[place :: len(self.dispatchers)]))
         return to_serve + to_dispatch
 
     async def deliver(self, settings: Settings) -> dict[str, Stored]:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,11 +55,6 @@ def deaths(part: str, points: Sequence[str], at_random: int, chance: random.Rand
     drawn = named + [Death(None, after_s=chance.uniform(*_RANDOM_DEATH_S)) for _ in range(at_random)]
     chance.shuffle(drawn)
     return drawn
-
-
-def shared_out(those: Sequence[Death], seats: int) -> Iterator[Sequence[Death]]:
-    """The deaths in turn to each of so many seats."""
-    return (those[seat::seats] for seat in range(seats))
 
 
 async def die(service: Service, part: str, those: Sequence[Death], *, is_back: bool = False) -> None:
