@@ -15,6 +15,7 @@ import uvloop
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handoff import Settings, create_app
+from handoff.cli.common import load_settings
 from handoff.cli.serve import run_server
 from handoff.dispatching import dispatching, open_sender
 from handoff.domain.model import Agent, AgentKey, KeyUse, Queue, QueueKey, Session, SessionKey, Transfer
@@ -193,6 +194,6 @@ async def dispatch(settings: Settings, fate: Fate) -> None:
 if __name__ == "__main__":
     named, passage, part = sys.argv[1:]
     if part == "serve":
-        serve(Settings.load(), Fate(named, int(passage)))
+        serve(load_settings(), Fate(named, int(passage)))
     else:
-        uvloop.run(dispatch(Settings.load(), Fate(named, int(passage))))
+        uvloop.run(dispatch(load_settings(), Fate(named, int(passage))))

@@ -3,8 +3,9 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from rigs.calls import Heard, Kept, Recorded, Rules, Told
@@ -39,7 +40,7 @@ class Fault:
         return f"{self.breach}: {self.detail}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class History:
     """All that was seen of a run; no call may be under way any more, and no callback wait."""
 
@@ -47,12 +48,16 @@ class History:
     kept: Kept
     heard: Sequence[Heard]
     rules: Rules
-    by_request: Mapping[str, Recorded] = field(init=False)
-    by_id: Mapping[str, Recorded] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_request", {one.request_id: one for one in self.kept.transfers})
-        object.__setattr__(self, "by_id", {one.transfer_id: one for one in self.kept.transfers})
+    @cached_property
+    def by_request(self) -> Mapping[str, Recorded]:
+        """The transfers by the request that made them."""
+        return {one.request_id: one for one in self.kept.transfers}
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Recorded]:
+        """The transfers by their own ids."""
+        return {one.transfer_id: one for one in self.kept.transfers}
 
 
 def faults(history: History) -> list[Fault]:

@@ -34,7 +34,6 @@ class Integrators:
         pause_s: float,
     ) -> None:
         self.recorder = Recorder()
-        self.rounds = 0
         self._clients = clients
         self._sessions = sessions
         self._agents = agents
@@ -63,7 +62,6 @@ class Integrators:
 
     async def _hand_off(self, desk: str, session: str) -> None:
         """Two ask for the session at the same time; one of them repeats its call and then moves it on."""
-        self.rounds += 1
         one, other = self._chance.sample(self._agents, 2)
         calls = [self._call(f"{desk} {who}", session, agent) for who, agent in (("a", one), ("b", other))]
         told, _ = await asyncio.gather(*map(self._insist, calls))
