@@ -69,8 +69,8 @@ class _Parsed:
 class Authenticator:
     """Verifies tokens, and remembers each for `trust_s` seconds at most and never past its `exp`.
 
-    `elapsed_s` is a clock in seconds that never goes back: one that was set back would have tokens trusted for as long
-    as it takes to catch up. A token that can be used once only is not worth it: whether this is its one use, the store tells.
+    `elapsed_s` is a clock in seconds that never goes back: by one that was set back, tokens would be trusted until it
+    has caught up. A token that can be used once only is not worth it: whether this is its one use, the store tells.
     """
 
     def __init__(
