@@ -124,9 +124,11 @@ def tokens(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         payload = draw(mutated(payload, NUGGETS_OF_CLAIMS))
     signed = in_base64(head) + b"." + in_base64(payload)
-    algorithm = jwt.get_algorithm_by_name(draw(st.sampled_from(["HS256", "HS256", "HS256", "HS512"])))
-    signature = algorithm.sign(signed, sample.SECRET.encode())
+    found = next((name for name in ("HS384", "HS512") if name.encode() in head), "HS256")
+    signature = jwt.get_algorithm_by_name(found).sign(signed, sample.SECRET.encode())
     token = signed + b"." + in_base64(signature)
+    if draw(st.integers(0, 3)) == 0:
+        token = token[:-1] + bytes([draw(st.sampled_from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"))])
     if draw(st.integers(0, 2)) == 0:
         token = draw(mutated(token, NUGGETS_OF_TOKENS))
     return token.decode("latin-1")
@@ -179,7 +181,7 @@ def test_whatever_stands_for_a_token_is_taken_where_pyjwt_takes_it_and_nowhere_e
 ) -> None:
     seen: Counter[object] = Counter()
 
-    @fuzzing(400, 20_000, is_long=is_long)
+    @fuzzing(300, 10_000, is_long=is_long)
     @given(tokens())
     @example("")
     @example("e30.e30.")
@@ -348,7 +350,7 @@ def test_whatever_stands_for_a_body_is_answered_as_documented_and_recorded_only_
 ) -> None:
     token = sample.token()
 
-    @fuzzing(300, 10_000, is_long=is_long)
+    @fuzzing(250, 6_000, is_long=is_long)
     @given(calls())
     def holds(call: tuple[str, str, str, bytes]) -> None:
         method, path, asked, body = call
@@ -409,7 +411,7 @@ def paths(draw: st.DrawFn) -> bytes:
 def test_whatever_stands_for_a_path_is_answered_as_documented(wire: Wire, *, is_long: bool) -> None:
     token = sample.token()
 
-    @fuzzing(250, 10_000, is_long=is_long)
+    @fuzzing(150, 4_000, is_long=is_long)
     @given(paths())
     def holds(made: bytes) -> None:
         head, behind = request("GET", "PATH", token=token).split(b"PATH")
@@ -521,8 +523,8 @@ def test_whatever_stands_for_a_request_is_answered_or_ends_its_connection_in_tim
             wire.seen.update(one or [0])
             assert set(one) <= {100, 101, 200, 401, 403, 408, 410, 413, 415, 422} | OF_HTTP
 
-    @fuzzing(4, 20, is_long=is_long)
-    @given(st.lists(heads, min_size=20, max_size=40))
+    @fuzzing(3, 15, is_long=is_long)
+    @given(st.lists(heads, min_size=20, max_size=30))
     def holds(made: list[bytes]) -> None:
         asyncio.run(all_at_once(made))
 
@@ -585,7 +587,7 @@ URLS: Final = [b"https://receiver.example/a?b=c", b"http://93.184.216.34:8080/x"
 def test_whatever_stands_for_a_url_is_refused_in_a_sentence_or_read_alike_by_everybody(*, is_long: bool) -> None:
     seen: Counter[str] = Counter()
 
-    @fuzzing(600, 50_000, is_long=is_long)
+    @fuzzing(400, 20_000, is_long=is_long)
     @given(
         st.sampled_from(URLS)
         .flatmap(lambda valid: mutated(valid, NUGGETS_OF_URLS))
@@ -597,6 +599,8 @@ def test_whatever_stands_for_a_url_is_refused_in_a_sentence_or_read_alike_by_eve
         if reason is not None:
             assert reason.startswith("callbackUrl: ")
             return
+        assert re.fullmatch(r"[!-~]+", url) is not None
+        assert "\\" not in url
         posted, split = URL(url, encoded=True), urlsplit(url)
         host, port = posted.raw_host or "", posted.port
         assert (split.hostname or "").lower() == host.lower()
