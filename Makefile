@@ -31,6 +31,7 @@ test: setup ## Run the checks and every test, with branch coverage
 	$(BIN)/coverage report
 
 PROOF_ := tests/proof
+PROOF_clocks := tests/proof/test_clocks.py
 PROOF_crash := tests/proof/test_dispatcher_crashes.py
 PROOF_fuzz := tests/proof/test_fuzz.py
 PROOF_isolation := tests/proof/test_isolation.py
@@ -38,8 +39,8 @@ PROOF_overload := tests/proof/test_overload.py
 PROOF_power := tests/proof/test_power_loss.py
 PROOF_schemathesis := tests/proof/test_schemathesis.py
 
-proof: setup ## Run the proofs in their long form, with figures (PART=crash, fuzz, isolation, overload, power or schemathesis: that one)
-	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash, fuzz, isolation, overload, power and schemathesis"; exit 2; }
+proof: setup ## Run the proofs in their long form, with figures (PART=clocks, crash, fuzz, isolation, overload, power or schemathesis: that one)
+	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=clocks, crash, fuzz, isolation, overload, power and schemathesis"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
 # Those of minutes are run by name only: growth, soak.

@@ -99,6 +99,7 @@ NUGGETS_OF_TOKENS: Final = [
     b"\xe9",
     b"",
 ]
+BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 HEADS: Final = [{"alg": name} for name in ("HS256", "HS384", "HS512", "none", "RS256", "", "hs256")]
 PAYLOADS: Final[list[dict[str, Any]]] = [
     {"appId": sample.APP},
@@ -128,7 +129,8 @@ def tokens(draw: st.DrawFn) -> str:
     signature = jwt.get_algorithm_by_name(found).sign(signed, sample.SECRET.encode())
     token = signed + b"." + in_base64(signature)
     if draw(st.integers(0, 3)) == 0:
-        token = token[:-1] + bytes([draw(st.sampled_from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"))])
+        # The same bytes, written in one of the ways that are not the one: the last character has two bits to spare.
+        token = token[:-1] + BASE64[BASE64.index(token[-1]) ^ 1 :][:1]
     if draw(st.integers(0, 2)) == 0:
         token = draw(mutated(token, NUGGETS_OF_TOKENS))
     return token.decode("latin-1")
@@ -523,7 +525,7 @@ def test_whatever_stands_for_a_request_is_answered_or_ends_its_connection_in_tim
             wire.seen.update(one or [0])
             assert set(one) <= {100, 101, 200, 401, 403, 408, 410, 413, 415, 422} | OF_HTTP
 
-    @fuzzing(3, 15, is_long=is_long)
+    @fuzzing(3, 150, is_long=is_long)
     @given(st.lists(heads, min_size=20, max_size=30))
     def holds(made: list[bytes]) -> None:
         asyncio.run(all_at_once(made))

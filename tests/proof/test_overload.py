@@ -98,7 +98,8 @@ def clients_of(flood: Flood, run: Run) -> list[Awaitable[None]]:
         )
     ]
     idle = [flood.idler() for _ in range(run.idle)]
-    return [*hostile, *idle, *(flood.caller(f"s-{number}") for number in range(CALLERS)), flood.probe()]
+    # The idle ones first, so that it is they who make room, and not those whom a clock has to cut off.
+    return [*idle, *hostile, *(flood.caller(f"s-{number}") for number in range(CALLERS)), flood.probe()]
 
 
 async def stop_after(flood: Flood, seconds: float) -> None:
