@@ -77,7 +77,7 @@ def run_server(
     """Serve until SIGTERM or SIGINT; then finish what was accepted, within the grace period."""
 
     class InRoom(protocol):  # type: ignore[valid-type,misc] # a class that is a parameter
-        room = Room(_connections_limit(settings))
+        room = Room(connections_limit(settings))
 
     config = uvicorn.Config(
         app,
@@ -96,7 +96,7 @@ def run_server(
         raise click.ClickException("the service did not start; the log tells why")
 
 
-def _connections_limit(settings: Settings) -> int:
+def connections_limit(settings: Settings) -> int:
     """How many connections there may be: as many as are set, or as many as there may be files for."""
     others = settings.callback_in_flight + _OTHER_FILES
     limit = max(1, min(settings.connections_limit, allow_files(settings.connections_limit + others) - others))
