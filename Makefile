@@ -31,15 +31,20 @@ test: setup ## Run the checks and every test, with branch coverage
 	$(BIN)/coverage report
 
 PROOF_ := tests/proof
+PROOF_clocks := tests/proof/test_clocks.py
 PROOF_crash := tests/proof/test_dispatcher_crashes.py
 PROOF_failover := tests/proof/test_failover.py tests/proof/test_standbys.py
 PROOF_faults := tests/proof/test_faults.py tests/proof/test_disk_faults.py
+PROOF_fuzz := tests/proof/test_fuzz.py
 PROOF_isolation := tests/proof/test_isolation.py
 PROOF_kills := tests/proof/test_kills.py
+PROOF_overload := tests/proof/test_overload.py
+PROOF_power := tests/proof/test_power_loss.py
 PROOF_schemathesis := tests/proof/test_schemathesis.py
+PROOFS := clocks, crash, failover, faults, fuzz, isolation, kills, overload, power and schemathesis
 
 proof: setup ## Run the proofs in their long form, with figures (PART=crash, failover or any other: that one)
-	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=crash, failover, faults, isolation, kills and schemathesis"; exit 2; }
+	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=$(PROOFS)"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
 # Those of minutes are run by name only: growth, soak.

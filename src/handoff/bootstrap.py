@@ -166,7 +166,11 @@ def _services(parts: _Parts, stack: AsyncExitStack) -> Services:
         open_session=cast("Callable[[OpenRequest], Awaitable[Opened]]", submit),
         move_session=cast("Callable[[MoveRequest], Awaitable[Moved]]", submit),
         authenticator=Authenticator(
-            directory, SystemClock(), trust_s=settings.token_cache_seconds / 2, leeway_s=settings.token_leeway_seconds
+            directory,
+            SystemClock(),
+            elapsed_s=asyncio.get_running_loop().time,
+            trust_s=settings.token_cache_seconds / 2,
+            leeway_s=settings.token_leeway_seconds,
         ),
         directory=directory,
         agents=agents,

@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     queue_limit: int = Field(
         default=2_000, ge=1, description="Requests that may wait for a transaction before the answer is 503."
     )
+    connections_limit: int = Field(
+        default=4_000,
+        ge=1,
+        le=100_000,
+        description="Connections that one process keeps open; for one more, the one that has been idle for longest is "
+        "closed.",
+    )
     batch_limit: int = Field(default=256, ge=1, le=4_096, description="Requests decided in one transaction at most.")
     patience_seconds: float = Field(
         default=10, gt=0, le=600, description="Seconds that a request may wait for its transaction to begin."

@@ -5,10 +5,14 @@ import errno
 import random
 import secrets
 import socket
+import sys
 import time
 from typing import Final
 
 import uuid_utils
+
+if sys.platform != "win32":
+    import resource
 
 from handoff.domain.credentials import FRESH_SECRET_BYTES
 
@@ -64,3 +68,15 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         else:
             sentence = f"cannot listen on {host} port {port}: {error.strerror or error}"
         raise CannotListen(sentence) from None
+
+
+def allow_files(wanted: int) -> int:
+    """Let this process have so many files open, sockets among them, if the machine lets it; how many it may have."""
+    if sys.platform == "win32":
+        return wanted  # there is no such limit
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed

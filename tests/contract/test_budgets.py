@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from conftest import StartService
 from handoff import Settings, load_directory
@@ -211,3 +212,21 @@ async def test_without_its_package_the_setting_is_refused_with_what_to_install(t
 
     assert "pip install 'handoff[redis]'" in said.decode()
     assert process.returncode == 1
+
+
+async def test_a_server_whose_clock_was_set_back_holds_nobody_up_until_it_has_caught_up(
+    redis: RedisServer, shared: Callable[..., SharedBudgets]
+) -> None:
+    budgets = shared(Rate(2, "minute"))
+    now_ms = time.time_ns() // 1_000_000
+    client = Redis.from_url(redis.url)
+    for ahead_ms in (86_400_000, 86_400_001):
+        await client.lpush(f"handoff:rate:{NAME}", now_ms + ahead_ms)
+    await client.lpush("handoff:rate:near", now_ms + 30_000)
+    await client.aclose()
+
+    first = await budgets.take(NAME)
+
+    assert (first.is_granted, first.remaining, first.reset_ms) == (True, 1, 60_000)
+    assert await granted(budgets, 3) == 1
+    assert await granted(budgets, 3, "near") == 1

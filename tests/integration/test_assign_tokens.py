@@ -280,7 +280,7 @@ async def test_a_remembered_token_is_trusted_for_its_time_and_never_past_its_exp
     lasting, ending = (Headers({"auth": sample.token(**claims)}) for claims in ({}, {"exp": clock.now_s + 10}))
     with closing(store), ThreadPoolExecutor(1) as executor:
         directory = Directory(store, worker=Worker(executor), trust_s=0)
-        authenticator = Authenticator(directory, clock, trust_s=60, leeway_s=30)
+        authenticator = Authenticator(directory, clock, elapsed_s=lambda: clock.now_s, trust_s=60, leeway_s=30)
         found = [await authenticator.authenticate(headers) for headers in (lasting, ending)]
         set_app(api, secrets=["n" * 64])
         clock.now_s += 39.999
@@ -295,3 +295,23 @@ async def test_a_remembered_token_is_trusted_for_its_time_and_never_past_its_exp
 
     assert {verified.app.app_id for verified in found} == {APP}
     assert [error.value.refusal.code for error in (past_exp, past_trust)] == ["token_invalid"] * 2
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_is_set_back_lengthens_no_trust_in_a_remembered_token(api: Api) -> None:
+    clock, elapsed, store = SetClock(), SetClock(), open_directory(api.settings)
+    headers = Headers({"auth": sample.token()})
+    with closing(store), ThreadPoolExecutor(1) as executor:
+        directory = Directory(store, worker=Worker(executor), trust_s=0)
+        authenticator = Authenticator(directory, clock, elapsed_s=lambda: elapsed.now_s, trust_s=60, leeway_s=30)
+        await authenticator.authenticate(headers)
+        set_app(api, secrets=["n" * 64])
+        clock.now_s -= 86_400
+        elapsed.now_s += 59
+        trusted = await authenticator.authenticate(headers)
+        elapsed.now_s += 1
+        with pytest.raises(Refuse) as past_trust:
+            await authenticator.authenticate(headers)
+
+    assert trusted.app.app_id == APP
+    assert past_trust.value.refusal.code == "token_invalid"

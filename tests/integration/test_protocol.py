@@ -12,6 +12,7 @@ import uvicorn
 
 from handoff import Settings, create_app, load_directory
 from handoff.cli.protocol import BoundedHttpProtocol
+from handoff.cli.room import Room
 from rigs import feed, sample
 from rigs.ports import free_port
 
@@ -136,3 +137,93 @@ def _read_late(port: int, last: bytes) -> bytes:
                 break
             came += piece
     return came
+
+
+@pytest.mark.parametrize(
+    ("begun", "more"),
+    [
+        (b"POST /livez HTTP/1.1\r\ncontent-length: 100000\r\n\r\n", b"x"),
+        (b"POST /livez HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (GOOD, b"\r\n"),
+    ],
+    ids=["a body by its length", "a body in chunks", "empty lines"],
+)
+async def test_what_goes_on_coming_behind_an_answer_and_is_no_request_ends_the_connection(
+    sqlite_url: str, begun: bytes, more: bytes
+) -> None:
+    async with serving(sqlite_url, Impatient) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        reading = asyncio.ensure_future(reader.read())
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(10):
+                while not reading.done():
+                    writer.write(more)
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+        writer.close()
+
+    assert reading.done()
+
+
+@pytest.mark.parametrize(("requests", "is_answered"), [(16, True), (2_000, False)])
+async def test_requests_that_wait_for_none_of_their_answers_are_taken_up_to_a_number(
+    sqlite_url: str,
+    requests: int,
+    is_answered: bool,  # noqa: FBT001 (a case)
+) -> None:
+    async with serving(sqlite_url, Impatient) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GOOD * (requests - 1) + GOOD.replace(b"host: x", b"connection: close"))
+        came = b""
+        with contextlib.suppress(ConnectionError):
+            came = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        after = await answer_to(port, GOOD)
+
+    assert (came.count(b"HTTP/1.1 200") == requests) is is_answered
+    assert after == b"HTTP/1.1 200 OK\r\n"
+
+
+class InSmallRoom(BoundedHttpProtocol):
+    """Holds three connections."""
+
+    room = Room(3)
+
+
+async def test_past_the_limit_the_connection_that_has_been_idle_for_longest_makes_room(sqlite_url: str) -> None:
+    async with serving(sqlite_url, InSmallRoom) as port:
+        ends = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        ends[0][1].write(GOOD)
+        await ends[0][0].readuntil(b"}")
+        answer = await answer_to(port, GOOD)
+        gone = await asyncio.wait_for(ends[1][0].read(), 10)
+        answers = []
+        for reader, writer in (ends[0], ends[2]):
+            writer.write(GOOD)
+            answers.append(await reader.readuntil(b"\r\n"))
+        for _, writer in ends:
+            writer.close()
+
+    assert answer == b"HTTP/1.1 200 OK\r\n"
+    assert gone == b""
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * 2
+
+
+async def test_where_every_connection_is_being_served_one_more_is_told_to_come_again(sqlite_url: str) -> None:
+    load_directory(Settings(database_url=sqlite_url), feed.directory())
+    stream = [f"GET {feed.PATH} HTTP/1.1", "accept: text/event-stream", f"auth: {sample.token()}", "\r\n"]
+    async with serving(sqlite_url, InSmallRoom) as port:
+        busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for reader, writer in busy:
+            writer.write("\r\n".join(stream).encode())
+            assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 200 OK\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        told = await asyncio.wait_for(reader.read(), 10)
+        for _, each in [*busy, (reader, writer)]:
+            each.close()
+
+    assert told.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in told
+    assert b'"code":"overloaded"' in told

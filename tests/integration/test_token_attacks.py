@@ -280,7 +280,7 @@ class Front:
 async def front(api: Api) -> AsyncIterator[Front]:
     with closing(open_directory(api.settings)) as store, ThreadPoolExecutor(1) as executor:
         directory = Directory(store, worker=Worker(executor), trust_s=600)
-        yield Front(Authenticator(directory, SystemClock(), trust_s=600, leeway_s=30))
+        yield Front(Authenticator(directory, SystemClock(), elapsed_s=time.monotonic, trust_s=600, leeway_s=30))
 
 
 def guess(number: int, app_id: str = APP) -> str:

@@ -85,6 +85,15 @@ def test_retry_after_cools_the_lane_for_a_minute_at_most(asked_ms: int, cooled_m
     assert not lane.is_open(NOW)
 
 
+@pytest.mark.parametrize("how", [[DOWN] * 5, [Attempt(started_at=0, duration_ms=1, status=429, retry_after_ms=60_000)]])
+def test_a_clock_that_is_set_back_blocks_a_lane_for_no_longer_than_a_minute(how: list[Attempt]) -> None:
+    lane = after(Lane(), *how)
+
+    assert lane.room(0, NOW) == 0
+    assert lane.room(0, NOW - 60_001) > 0
+    assert not lane.is_open(NOW - 60_001)
+
+
 @given(st.integers(0, 200), st.dictionaries(st.text(min_size=1, max_size=2), st.integers(-2, 80), max_size=12))
 def test_shares_are_max_min_fair_and_waste_nothing(slots: int, rooms: dict[str, int]) -> None:
     shares = share(slots, rooms)

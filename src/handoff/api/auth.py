@@ -4,9 +4,9 @@ Which algorithms and keys are tried is fixed by the app that the token names, ne
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final, NamedTuple
 
 import jwt
@@ -49,8 +49,11 @@ class Verified(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
+    """`trusted_until_s` is by the clock that never goes back, `expires_s` epoch seconds with the leeway in them."""
+
     verified: Verified
     trusted_until_s: float
+    expires_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,16 @@ class _Parsed:
 class Authenticator:
     """Verifies tokens, and remembers each for `trust_s` seconds at most and never past its `exp`.
 
-    A token that can be used once only is not worth it: whether this is its one use, the store tells.
+    `elapsed_s` is a clock in seconds that never goes back: by one that was set back, tokens would be trusted until it
+    has caught up. A token that can be used once only is not worth it: whether this is its one use, the store tells.
     """
 
-    def __init__(self, directory: Directory, clock: Clock, *, trust_s: float, leeway_s: float) -> None:
+    def __init__(
+        self, directory: Directory, clock: Clock, *, elapsed_s: Callable[[], float], trust_s: float, leeway_s: float
+    ) -> None:
         self._directory = directory
         self._clock = clock
+        self._elapsed_s = elapsed_s
         self._trust_s = trust_s
         self._leeway_s = leeway_s
         self._verified: dict[str, _Remembered] = {}  # the longest remembered first
@@ -80,7 +87,7 @@ class Authenticator:
         """Whom the request's token speaks for. Raises Refuse (401) and StoreError."""
         token = token_in(headers)
         known = self._verified.get(token)
-        if known is not None and known.trusted_until_s > self._now_s():
+        if known is not None and known.trusted_until_s > self._elapsed_s() and known.expires_s > self._now_s():
             return known.verified
         found = await self._verify(token)
         if found.verified.use is None:
@@ -110,12 +117,11 @@ class Authenticator:
         digest = jti_digest(claims, expires_s, now_s=now_s, leeway_s=leeway_s, require_jti=app.require_jti)
         if not app.is_enabled:
             raise Refuse(Refusal.APP_DISABLED, f"App {app.app_id} is disabled.")
-        trusted_until_s, use = now_s + self._trust_s, None
-        if expires_s is not None:
-            trusted_until_s = min(trusted_until_s, expires_s + leeway_s)
-            if digest is not None:
-                use = TokenUse(app.account_id, app.app_id, digest, ceil((expires_s + leeway_s) * 1_000))
-        return _Remembered(Verified(app, use), trusted_until_s)
+        use = None
+        if expires_s is not None and digest is not None:
+            use = TokenUse(app.account_id, app.app_id, digest, ceil((expires_s + leeway_s) * 1_000))
+        ends_s = inf if expires_s is None else expires_s + leeway_s
+        return _Remembered(Verified(app, use), self._elapsed_s() + self._trust_s, ends_s)
 
     def _now_s(self) -> float:
         return self._clock.now_ms() / 1_000

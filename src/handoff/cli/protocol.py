@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handoff.api.parameters import IS_WHOLE
 from handoff.cli.paired_writes import PairedWrites
+from handoff.cli.room import Room
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -15,10 +16,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Closes a connection whose request line and headers are too long, or do not come; or whose client reads nothing.
 
     `longest_head` is in bytes: a long callbackUrl in the query fits many times over. `head_timeout_s` is in seconds,
-    and so is `stall_s`: how long some 64 KiB of an answer may wait to be read on. A server that stops waits for
-    `last_stall_s` only.
+    and also for the rest of a body that was answered before it had come. So is `stall_s`: how long some 64 KiB of an
+    answer may wait to be read on. A server that stops waits for `last_stall_s` only. `most_waiting` requests may be
+    sent before the first is answered. `room` is that of all connections of a server; None: any number.
     """
 
+    room: Room | None = None
+    most_waiting = 16
     longest_head = 64 * 1024
     head_timeout_s = 20.0
     stall_s = 60.0
@@ -33,26 +37,48 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin to wait for the first request."""
         super().connection_made(cast("asyncio.Transport", PairedWrites(transport, self.loop)))
         self._arm()
+        if self.room is not None:
+            self.room.enter(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being served."""
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr] # None at first
+
+    def leave(self, words: bytes = b"") -> None:
+        """Close the connection, with these as its last words."""
+        self.transport.write(words)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
         self._disarm()
         self._unstall()
+        if self.room is not None:
+            self.room.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and count it as long as it completes no head."""
         super().data_received(data)
+        # Most heads come in one piece, and need no clock. What belongs to no request that is served does.
+        if self._deadline is None and (self._is_in_head or self.is_idle):
+            self._arm()
         if self._is_in_head:
-            if self._deadline is None:  # most heads come in one piece, and need no clock
-                self._arm()
             self._head_bytes += len(data)
             if self._head_bytes > self.longest_head and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self.leave(_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell that this is no HTTP, unless the connection is being closed already."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """A head begins. Raises BufferError, which ends the connection, where too many requests wait already."""
+        if len(self.pipeline) >= self.most_waiting:
+            self.transport.close()
+            raise BufferError
         self._is_in_head = True
         self._head_bytes = 0
         super().on_message_begin()
@@ -61,6 +87,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The head is complete: from here on the application sets the bounds."""
         self._is_in_head = False
         self._disarm()
+        if self.room is not None:
+            self.room.note(self)
         return super().on_headers_complete()
 
     def pause_writing(self) -> None:

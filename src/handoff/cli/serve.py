@@ -16,14 +16,17 @@ from handoff.api.services import end_streams
 from handoff.bootstrap import create_app
 from handoff.cli.common import calm_collector, load_settings, told_in_a_sentence
 from handoff.cli.protocol import BoundedHttpProtocol
+from handoff.cli.room import Room
 from handoff.metering import open_metrics_port
 from handoff.migrating import prepare_store
 from handoff.settings import Settings
-from handoff.system import listen
+from handoff.system import allow_files, listen
 
 log = logging.getLogger("handoff")
 
 _BACKLOG: Final = 2_048
+# Files besides connections and callbacks: the store's, the log's, the loop's own.
+_OTHER_FILES: Final = 128
 
 
 @click.command()
@@ -64,13 +67,22 @@ class _Server(uvicorn.Server):
 
 
 def run_server(
-    app: FastAPI, settings: Settings, listener: socket.socket, on_ready: Callable[[], None] = lambda: None
+    app: FastAPI,
+    settings: Settings,
+    listener: socket.socket,
+    on_ready: Callable[[], None] = lambda: None,
+    *,
+    protocol: type[BoundedHttpProtocol] = BoundedHttpProtocol,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then finish what was accepted, within the grace period."""
+
+    class InRoom(protocol):  # type: ignore[valid-type,misc] # a class that is a parameter
+        room = Room(connections_limit(settings))
+
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=BoundedHttpProtocol,
+        http=InRoom,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -82,3 +94,12 @@ def run_server(
     server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the service did not start; the log tells why")
+
+
+def connections_limit(settings: Settings) -> int:
+    """How many connections there may be: as many as are set, or as many as there may be files for."""
+    others = settings.callback_in_flight + _OTHER_FILES
+    limit = max(1, min(settings.connections_limit, allow_files(settings.connections_limit + others) - others))
+    if limit < settings.connections_limit:
+        log.warning("fewer connections than set: raise the limit of open files", extra={"connections_limit": limit})
+    return limit

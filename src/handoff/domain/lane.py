@@ -24,6 +24,8 @@ _FIRST_OPEN_MS: Final = 2_000
 _LONGEST_OPEN_MS: Final = 60_000
 # Tenants share hosts, so one tenant's Retry-After may hold all of them back for this long at most.
 _LONGEST_COOLING_MS: Final = 60_000
+# A lane that seems blocked for longer than any is, was blocked before the clock was set back.
+_LONGEST_BLOCK_MS: Final = max(_LONGEST_OPEN_MS, _LONGEST_COOLING_MS)
 
 _BUSY: Final = frozenset({429, 503})
 _TRANSPORT: Final = frozenset(ErrorClass) - {ErrorClass.ADDRESS}
@@ -45,14 +47,17 @@ class Lane:
 
     def is_open(self, now_ms: int) -> bool:
         """Whether the breaker holds everything back."""
-        return self.openings > 0 and now_ms < self.blocked_until
+        return self.openings > 0 and self._is_blocked(now_ms)
 
     def room(self, in_flight: int, now_ms: int) -> int:
         """How many more attempts may begin. After the breaker was open it is one, the probe."""
-        if now_ms < self.blocked_until:
+        if self._is_blocked(now_ms):
             return 0
         cap = 1 if self.openings else int(self.cap)
         return max(0, cap - in_flight)
+
+    def _is_blocked(self, now_ms: int) -> bool:
+        return now_ms < self.blocked_until <= now_ms + _LONGEST_BLOCK_MS
 
     def after(self, attempt: Attempt, now_ms: int) -> "Lane":
         """The lane as this attempt leaves it."""

@@ -1,6 +1,7 @@
 """Budgets that several processes count together, in Redis. Loaded only where the settings name one.
 
-Each budget is a list of the moments of the calls that still count, by the server's own clock.
+Each budget is a list of the moments of the calls that still count, by the server's own clock. Those that lie more than
+a period ahead were counted before that clock was set back, and count no more.
 """
 
 import logging
@@ -28,6 +29,11 @@ _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local limit, period = tonumber(ARGV[1]), tonumber(ARGV[2])
+local newest = redis.call('LINDEX', KEYS[1], 0)
+while newest and tonumber(newest) > now + period do
+    redis.call('LPOP', KEYS[1])
+    newest = redis.call('LINDEX', KEYS[1], 0)
+end
 local oldest = redis.call('LINDEX', KEYS[1], -1)
 while oldest and tonumber(oldest) <= now - period do
     redis.call('RPOP', KEYS[1])

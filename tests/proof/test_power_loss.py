@@ -1,0 +1,185 @@
+"""The power fails while assignments are being made: whatever was acknowledged is there when it is back (I3)."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from handoff import Settings, load_directory
+from handoff.store import tables as t
+from handoff.store.engine import open_writer
+from handoff.stores import open_audit
+from rigs import sample
+from rigs.disk import Disk, missing
+from rigs.flood import connected, heard, request
+from rigs.service import Service
+from rigs.tables import Tables
+
+CALLERS = 16
+QUEUES = (sample.QUEUE, sample.OTHER_QUEUE)
+TRACED = "pwrite64,fdatasync,fsync,write,writev,sendto,sendmsg"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The power fails so many times, each time after so many seconds of calls at the most."""
+
+    cuts: int
+    longest_s: float
+
+
+SHORT = Run(cuts=2, longest_s=0.5)
+LONG = Run(cuts=25, longest_s=4)
+
+
+@pytest.fixture
+def run(*, is_long: bool) -> Run:
+    return LONG if is_long else SHORT
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(f"power loss is not proved here: {reason}")
+    with contextlib.ExitStack() as stack:
+        try:
+            made = stack.enter_context(Disk(tmp_path))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"power loss is not proved here: {error.stderr.decode().strip()}")
+        yield made
+
+
+async def assign(port: int, session: str, told: set[str]) -> None:
+    """Move the session from queue to queue, one call behind the other, until one is not answered 200."""
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        async with connected(port) as (reader, writer):
+            for turn in itertools.count():
+                body = sample.body(aId=None, transferredType="QUEUE", queueId=QUEUES[turn % 2], botSessionId=session)
+                writer.write(request(json.dumps(body).encode()))
+                answer = await heard(reader)
+                if answer.status != 200:
+                    return
+                told.add(answer.headers["x-transfer-id"])
+
+
+async def cut_under_load(disk: Disk, service: Service, after_s: float) -> frozenset[str]:
+    """The transfers that somebody was told of before the power failed.
+
+    A machine without power tells nobody anything; here the process lives on for a moment, and the kernel may call a
+    write done that was under way as the disk went.
+    """
+    told: set[str] = set()
+    callers = [asyncio.ensure_future(assign(service.port, f"s-{number}", told)) for number in range(CALLERS)]
+    await asyncio.sleep(after_s)
+    before = frozenset(told)
+    disk.cut()
+    service.kill()
+    await asyncio.gather(*callers)
+    return before
+
+
+def require_whole(url: str, told: set[str]) -> int:
+    """Everything that was told of is there, the file is sound and the rules hold; how many transfers there are."""
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        sound = connection.execute("PRAGMA integrity_check").fetchall()
+    store = Tables(url)
+    recorded = {row["transfer_id"] for row in store.rows(t.transfers)}
+    store.close()
+    audit = open_audit(Settings(database_url=url))
+    violations = audit.violations()
+    audit.close()
+
+    assert sound == [("ok",)]
+    assert told - recorded == set()
+    assert violations == []
+    return len(recorded)
+
+
+@pytest.mark.timeout(900)
+def test_no_acknowledged_assignment_is_lost_with_the_power(disk: Disk, tmp_path: Path, run: Run) -> None:
+    url = f"sqlite:///{disk.path}/handoff.db"
+    sessions = [sample.session(f"s-{number}") for number in range(CALLERS)]
+    load_directory(Settings(database_url=url), sample.directory(sessions=sessions))
+    told: set[str] = set()
+    recorded = 0
+
+    for _ in range(run.cuts):
+        # The log lies elsewhere: it tells what the service said when the disk was gone.
+        service = Service(url, folder=tmp_path)
+        service.start()
+        told |= asyncio.run(cut_under_load(disk, service, random.uniform(0.2, run.longest_s)))
+        disk.restore()
+        recorded = require_whole(url, told)
+
+    print(f"\n{run.cuts} cuts: {len(told)} assignments were acknowledged, {recorded} are there, none is lost")
+    assert told
+
+
+# What durability rests on, also where no power can be cut.
+
+
+def test_transfers_are_written_with_every_commit_on_disk(sqlite_url: str) -> None:
+    engine = open_writer(sqlite_url, durability="FULL")
+    with engine.connect() as connection:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    engine.dispose()
+
+    assert (mode, synchronous) == ("wal", 2)
+
+
+@contextmanager
+def traced(pid: int, lines: Path) -> Iterator[None]:
+    """What every thread of the process asks of the kernel about its files and sockets, in order."""
+    if shutil.which("strace") is None:
+        pytest.skip("there is no strace")
+    command = ["strace", "-f", "-y", "-s", "32", "-e", f"trace={TRACED}", "-o", str(lines), "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline().decode()
+        if "attached" not in said:
+            process.kill()
+            pytest.skip(f"strace may not look at a process: {said.strip()}")
+        yield
+        process.send_signal(signal.SIGINT)
+
+
+def test_what_a_call_wrote_is_forced_to_the_disk_before_it_is_answered(sqlite_url: str, tmp_path: Path) -> None:
+    load_directory(Settings(database_url=sqlite_url), sample.directory())
+    lines = tmp_path / "calls.txt"
+
+    with Service(sqlite_url, folder=tmp_path, settings={"dispatcher": "off"}) as service, traced(service.pid, lines):
+        answer = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body())
+        deadline = time.monotonic() + 10
+        while "HTTP/1.1 200" not in lines.read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    steps = [step for line in lines.read_text().splitlines() if (step := _step(line)) is not None]
+
+    assert answer.status_code == 200
+    assert steps[-1] == "answer"
+    assert steps[-2] == "sync"
+    assert "write" in steps[:-2]
+
+
+def _step(line: str) -> str | None:
+    if "HTTP/1.1 200" in line:
+        return "answer"
+    found = re.search(r"(pwrite64|fdatasync|fsync)\(\d+<[^>]*handoff\.db-wal>", line)
+    if found is None:
+        return None
+    return "write" if found[1] == "pwrite64" else "sync"
