@@ -66,6 +66,16 @@ def test_after_the_pause_one_probe_may_begin_and_each_failed_one_doubles_the_pau
     assert pauses == [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
 
 
+def test_each_transport_error_halves_the_cap_and_takes_the_lane_for_one_that_has_not_answered() -> None:
+    answering = after(Lane(), *[OK] * 200)
+    failed = [after(answering, *[DOWN] * errors) for errors in range(1, 7)]
+
+    assert answering.has_answered
+    assert [lane.has_answered for lane in failed] == [False] * 6
+    assert [lane.cap for lane in failed] == [32, 16, 8, 8, 8, 8]
+    assert [lane.errors for lane in failed] == [1, 2, 3, 4, 5, 6]
+
+
 def test_errors_of_attempts_that_were_under_way_do_not_lengthen_the_pause() -> None:
     assert after(Lane(), *[DOWN] * 16).blocked_until == NOW + 2_000
 

@@ -46,8 +46,17 @@ def test_a_rate_is_a_number_and_a_period(text: str, limit: int, period_s: int) -
     ],
 )
 def test_anything_else_is_no_rate(text: str) -> None:
-    with pytest.raises(ValueError, match="60/minute"):
+    with pytest.raises(ValueError, match=r"^write 1 to 100000, a slash and one of second, minute, hour, day, such as"):
         parse_rate(text)
+
+
+def test_a_budget_is_idle_from_the_millisecond_on_in_which_its_last_call_counts_no_more() -> None:
+    budget = Budget()
+    assert budget.is_idle(MINUTE, 0)
+    budget.take(MINUTE, 0)
+    budget.take(MINUTE, 5_000)
+
+    assert [budget.is_idle(MINUTE, now_ms) for now_ms in (5_000, 64_999, 65_000)] == [False, False, True]
 
 
 def test_calls_are_granted_up_to_the_limit_and_tell_what_is_left() -> None:
