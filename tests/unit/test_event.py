@@ -13,9 +13,7 @@ from handoff.domain.model import MoveRequest, Session, SessionState, Target, Tar
 
 NOW = 1_700_000_000_000
 PLACE: dict[str, Any] = {"account_id": "acc", "stream_id": "st-1", "session_id": "s-1", "org_id": "o-1"}
-WITH_BOT = Session(
-    **PLACE, conversation_id="c-1", state=SessionState.BOT, holder_id=None, version=4, transfer_id=None
-)
+WITH_BOT = Session(**PLACE, conversation_id="c-1", state=SessionState.BOT, holder_id=None, version=4, transfer_id=None)
 WITH_A1 = replace(WITH_BOT, state=SessionState.AGENT, holder_id="a-1", version=5)
 WITH_Q1 = replace(WITH_BOT, state=SessionState.QUEUE, holder_id="qu-1", version=5)
 TOLD = {"sessionId": "s-1", "conversationId": "c-1", "streamId": "st-1", "orgId": "o-1"}

@@ -137,6 +137,13 @@ BY_WHOM = "at version 4"
             Refusal.HOLDER_CHANGED,
             f"Session s-1 is not with agent a-1 but with queue qu-1 {BY_WHOM}.",
         ),
+        (  # an agent and a queue may have one id
+            WITH_Q1,
+            TargetKind.CLOSED,
+            "qu-1",
+            Refusal.HOLDER_CHANGED,
+            f"Session s-1 is not with agent qu-1 but with queue qu-1 {BY_WHOM}.",
+        ),
         (
             WITH_BOT,
             TargetKind.CLOSED,
