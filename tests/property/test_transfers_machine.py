@@ -18,7 +18,7 @@ from handoff import Settings, load_directory
 from handoff.domain.lifecycle import Opened
 from handoff.domain.model import AgentStatus, AssignRequest, MoveRequest, OpenRequest, SessionState, Target, TargetKind
 from handoff.domain.rules import Reassign
-from handoff.service.meter import UNMEASURED
+from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.outcomes import Answer, Moved, Request
 from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
 from handoff.service.transfer import Outcome, Transfers
@@ -29,6 +29,7 @@ from handoff.store.engine import open_writer
 from handoff.store.transfers import SqlTransferStore
 from handoff.store.upgrade import migrate
 from rigs import sample
+from rigs.metrics import metrics, read
 
 SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 4}
 # An agent and a queue may have the same id.
@@ -249,10 +250,8 @@ def unlucky(store: Store) -> Unlucky:
     return Unlucky(store.transfers)
 
 
-def outcomes_of(unlucky: Unlucky, *batch: Request) -> Sequence[Outcome]:
-    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED, meter=UNMEASURED).settle(
-        batch
-    )
+def outcomes_of(unlucky: Unlucky, *batch: Request, meter: Meter = UNMEASURED) -> Sequence[Outcome]:
+    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED, meter=meter).settle(batch)
 
 
 def assigned(unlucky: Unlucky, *batch: AssignRequest) -> list[int | type[Exception]]:
@@ -350,3 +349,26 @@ def test_a_request_that_the_store_cannot_write_fails_alone(store: Store, unlucky
     to_another = replace(REQUEST, session_id="s-3", target=Target(TargetKind.AGENT, "a-1"))
 
     assert assigned(unlucky, replace(away, session_id="s-2"), away, to_another) == [409, Unwritable, 200]
+
+
+def test_what_was_committed_after_all_is_found_again_where_a_batch_is_taken_apart(
+    store: Store, unlucky: Unlucky
+) -> None:
+    # As when a commit that was given up for lost arrives between the reads of the next try and its writes.
+    unlucky.after_commit = [Unwritable()]
+
+    assert assigned(unlucky, *TWO) == [200, 404]
+    assert unlucky.begun == 3
+    assert len(store.rows(tables.transfers)) == len(store.rows(tables.callbacks)) == 2
+
+
+@pytest.mark.parametrize(("errors", "failures"), [([AWAY()], 1), ([Unwritable(), AWAY(), AWAY()], 2)])
+def test_a_store_that_fails_is_counted_once_for_each_transaction_that_came_to_nothing(
+    unlucky: Unlucky, errors: list[StoreError], failures: int
+) -> None:
+    unlucky.before_commit = errors[::-1]
+    measured = metrics()
+
+    outcomes_of(unlucky, *TWO, meter=measured)
+
+    assert read(measured)['handoff_store_errors_total{part="transfers"}'] == failures

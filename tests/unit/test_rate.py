@@ -165,3 +165,16 @@ async def test_accounts_that_call_no_more_are_forgotten_and_those_that_do_are_no
 
     assert not (await budgets.take(NAME)).is_granted
     assert len(budgets) == 1
+
+
+@pytest.mark.anyio
+async def test_budgets_are_looked_through_once_in_a_period_and_from_its_very_end_on() -> None:
+    clock = SetClock()
+    budgets = OwnBudgets(Rate(1, "minute"), clock)
+    remembered = []
+    for now_s, name in [(1_000.0, "a"), (1_001.0, "b"), (1_060.0, "c"), (1_062.0, "c"), (1_120.0, "c")]:
+        clock.now_s = now_s
+        assert (await budgets.take(name)).at_ms == now_s * 1_000
+        remembered.append(len(budgets))
+
+    assert remembered == [1, 2, 2, 2, 1]
