@@ -197,10 +197,13 @@ def test_a_session_stays_with_its_holder_where_that_is_the_fallback_and_nobody_b
     assert decision.transfer.body == b"first"
 
 
-def test_a_repeat_by_a_fallback_takes_the_key_at_its_own_time() -> None:
-    call = replace(CALL, fallback=(A3,), expected_agent_id="a-3", idempotency_key="key-1")
+@pytest.mark.parametrize(
+    ("first", "expected"), [(AWAY, "a-3"), (agent("a-1"), None)], ids=["nobody before it", "it has it already"]
+)
+def test_a_repeat_by_a_fallback_takes_the_key_at_its_own_time(first: Agent, expected: str | None) -> None:
+    call = replace(CALL, fallback=(A3,), expected_agent_id=expected, idempotency_key="key-1")
 
-    decision = decided(AWAY, agent("a-3"), call=call, session=with_agent("a-3"), holding=held_since(A3))
+    decision = decided(first, agent("a-3"), call=call, session=with_agent("a-3"), holding=held_since(A3))
 
     assert isinstance(decision, Repeated)
     assert decision.key is not None
