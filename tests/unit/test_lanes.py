@@ -76,6 +76,16 @@ def test_each_transport_error_halves_the_cap_and_takes_the_lane_for_one_that_has
     assert [lane.errors for lane in failed] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("status", [302, 404, 410, 500])
+def test_an_answer_that_is_neither_good_nor_busy_leaves_the_cap_and_blocks_nothing(status: int) -> None:
+    cooled = after(Lane(cap=20), Attempt(started_at=0, duration_ms=1, status=429, retry_after_ms=1_000))
+
+    answered = after(cooled, Attempt(started_at=0, duration_ms=1, status=status))
+
+    assert (cooled.cap, answered.cap) == (10, 10)
+    assert (cooled.blocked_until, answered.blocked_until) == (NOW + 1_000, 0)
+
+
 def test_errors_of_attempts_that_were_under_way_do_not_lengthen_the_pause() -> None:
     assert after(Lane(), *[DOWN] * 16).blocked_until == NOW + 2_000
 
