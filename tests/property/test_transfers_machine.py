@@ -17,9 +17,10 @@ from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
 from handoff.domain.lifecycle import Opened
 from handoff.domain.model import AgentStatus, AssignRequest, MoveRequest, OpenRequest, SessionState, Target, TargetKind
+from handoff.domain.refusals import Refusal
 from handoff.domain.rules import Reassign
 from handoff.service.meter import UNMEASURED, Meter
-from handoff.service.outcomes import Answer, Moved, Request
+from handoff.service.outcomes import Answer, Moved, Request, SessionRefused
 from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
 from handoff.service.transfer import Outcome, Transfers
 from handoff.store import tables
@@ -118,6 +119,10 @@ class Store:
             found = connection.execute(select(table).order_by(*table.primary_key.columns))
             return [tuple(row) for row in found]
 
+    def agents(self) -> Sequence[Any]:
+        with self.engine.connect() as connection:
+            return connection.execute(select(tables.agents)).all()
+
     def close(self) -> None:
         self.transfers.close()
         self.engine.dispose()
@@ -185,15 +190,11 @@ class TwoStores(RuleBasedStateMachine):
             for table in WRITTEN:
                 assert self.batched.rows(table) == self.single.rows(table)
             assert SqlAudit(self.batched.engine, self.batched.engine, kept_since=0).violations() == []
-            assert all(row.active_sessions <= row.max_sessions for row in self._agents())
+            assert all(row.active_sessions <= row.max_sessions for row in self.batched.agents())
         finally:
             self.batched.close()
             self.single.close()
             self.folder.cleanup()
-
-    def _agents(self) -> Sequence[Any]:
-        with self.batched.engine.connect() as connection:
-            return connection.execute(select(tables.agents)).all()
 
 
 def told(outcome: Outcome) -> object:
@@ -263,6 +264,12 @@ def _answers(outcomes: Sequence[Outcome]) -> list[Answer | Exception]:
     return [outcome for outcome in outcomes if isinstance(outcome, Answer | Exception)]
 
 
+HERE: Final[dict[str, Any]] = {
+    "account_id": sample.ACCOUNT,
+    "app_id": sample.APP,
+    "stream_id": sample.STREAM,
+    "request_id": "req",
+}
 TWO = (REQUEST, replace(REQUEST, session_id="s-9"))
 
 
@@ -372,3 +379,29 @@ def test_a_store_that_fails_is_counted_once_for_each_transaction_that_came_to_no
     outcomes_of(unlucky, *TWO, meter=measured)
 
     assert read(measured)['handoff_store_errors_total{part="transfers"}'] == failures
+
+
+def test_a_session_that_stays_open_is_told_with_the_refusal_its_sentence_and_the_session(store: Store) -> None:
+    close = MoveRequest(**HERE, session_id="s-1", kind=TargetKind.CLOSED, expected_agent_id="a-1")
+
+    (refused,) = store.settle([close])
+
+    assert isinstance(refused, SessionRefused)
+    assert refused.refusal is Refusal.HOLDER_CHANGED
+    assert refused.detail == str(refused) == "Session s-1 is not with agent a-1 but with the bot at version 0."
+    assert refused.session is not None
+    assert refused.session.session_id == "s-1"
+
+
+def test_where_sessions_may_always_be_taken_the_one_who_had_it_gets_the_slot_back(
+    template: Path, tmp_path: Path
+) -> None:
+    store = Store(shutil.copyfile(template, tmp_path / "always.db"), FakeClock(), Reassign.ALWAYS)
+    to_another = replace(REQUEST, target=Target(TargetKind.AGENT, "a-1"))
+
+    outcomes = [store.settle([request])[0] for request in (REQUEST, to_another)]
+    held = {row.agent_id: row.active_sessions for row in store.agents() if row.account_id == sample.ACCOUNT}
+    store.close()
+
+    assert [outcome.status for outcome in outcomes if isinstance(outcome, Answer)] == [200, 200]
+    assert held == {"a-0": 0, "a-1": 1, "a-2": 0, "a-3": 0}
