@@ -47,7 +47,7 @@ WRITTEN: Final = (
 )
 LOST: Final = partial(StoreUnavailable, "gone", is_lost=True)
 AWAY: Final = partial(StoreUnavailable, "disk full")
-RACE: Final = Contended
+RACE: Final = partial(Contended, "deadlock")
 
 REQUEST = AssignRequest(
     account_id=sample.ACCOUNT,
@@ -324,6 +324,7 @@ def test_a_store_that_stays_away_fails_the_whole_batch_and_a_lost_connection_lea
 
     assert [isinstance(outcome, StoreUnavailable) and outcome.is_lost for outcome in outcomes] == [is_unknown] * 2
     assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    assert {str(outcome) for outcome in outcomes} == {str(errors[-1])}
     assert unlucky.begun == tries
     assert store.rows(tables.transfers) == []
 
