@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test proof bench check lock clean
+.PHONY: help setup run test proof mutation bench check lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,22 @@ proof: setup ## Run the proofs in their long form, with figures (PART=crash, fai
 	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=$(PROOFS)"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
+MUTATION := .venv/mutation
+# Those that know domain and service and are done in moments; test_used_tokens on SQLite.
+MUTATION_TESTS := $(filter-out %_meter.py,$(wildcard $(foreach name,address_policy claims committer conversation credentials \
+	decide directory_file dispatcher encoding event fallback ids importing lanes ledger lifecycle message presence rate retry \
+	used_tokens,tests/unit/test_$(name)*.py))) tests/contract/test_used_tokens.py \
+	$(foreach name,decide_machine retry_after retry_times transfers_machine,tests/property/test_$(name).py)
+
+mutation: setup ## Break domain and service line by line, and count what the tests see (ONLY=handoff.domain.*: those)
+	@test -d $(MUTATION) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--target $(MUTATION) -r requirements/mutation.txt
+	@PYTHONPATH=$(MUTATION):tests $(BIN)/python -m programs.make_mutants
+	@PYTHONPATH=mutants/src:$(MUTATION):tests timeout $(or $(LIMIT_S),3600) $(BIN)/pytest --quiet \
+		-p programs.without_shrinking -p programs.run_mutants $(foreach name,$(ONLY),--only '$(name)') $(ARGS) \
+		-k "not postgres and not reclaim" $(MUTATION_TESTS) || echo "broken off: the same again goes on from here"
+	@PYTHONPATH=tests $(BIN)/python -m programs.mutation_score
+
 # Those of minutes are run by name only: growth, soak.
 BENCH := assign sustained pair deliveries claims imports start limits
 
@@ -62,14 +78,16 @@ check: setup ## Lint, types, import contracts, security, documents against the c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
-	$(BIN)/pytest -q tests/unit/test_drift.py tests/unit/test_drift_operations.py tests/unit/test_tree.py
+	$(BIN)/pytest -q tests/unit/test_drift.py tests/unit/test_drift_operations.py tests/unit/test_tree.py \
+		tests/unit/test_rules.py tests/unit/test_statements.py
 
 lock: setup ## Pin the newest allowed versions again, with hashes
-	for in in pyproject.toml:run requirements/build.in:build requirements/dev.in:dev; do \
+	for in in pyproject.toml:run requirements/build.in:build requirements/dev.in:dev requirements/mutation.in:mutation; do \
 		$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
 			$$(test $${in##*:} = run && echo "--all-extras") --upgrade $${in%%:*} -o requirements/$${in##*:}.txt \
-			$$(test $${in##*:} = dev && echo "-c requirements/run.txt -c requirements/build.txt"); \
+			$$(test $${in##*:} = dev && echo "-c requirements/run.txt -c requirements/build.txt") \
+			$$(test $${in##*:} = mutation && echo "-c requirements/run.txt -c requirements/dev.txt"); \
 	done
 
 clean: ## Remove .venv and what the tools left
-	rm -rf .venv .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv mutants .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

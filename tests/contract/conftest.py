@@ -16,7 +16,16 @@ from handoff.store.audit import SqlAudit
 from handoff.store.outbox import SqlOutbox
 from handoff.stores import open_agents, open_audit, open_callbacks, open_transfer_store
 from rigs import sample
+from rigs.statements import heard, strays
 from rigs.tables import Tables
+
+
+@pytest.fixture(autouse=True)
+def every_statement_names_the_account() -> Iterator[None]:
+    """Whatever the store says in a test, but for what is of all accounts by its nature."""
+    with heard() as found:
+        yield
+    assert strays(found.statements) == set()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from handoff.store.engine import open_writer
 from handoff.store.retention import SqlRetention
 from handoff.store.tables import used_tokens
 from handoff.stores import open_used_tokens
+from rigs.metrics import metrics, read
 
 NOW = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -112,9 +113,12 @@ class Away:
 
 
 def test_a_store_that_is_away_is_the_answer_to_everyone_of_the_batch() -> None:
-    answers = TokenDesk(Away(), UNMEASURED).settle([Spend(use()), GiveBack(use())])
+    measured = metrics()
+
+    answers = TokenDesk(Away(), measured).settle([Spend(use()), GiveBack(use())])
 
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
+    assert read(measured)['handoff_store_errors_total{part="tokens"}'] == 1
 
 
 @pytest.mark.parametrize(

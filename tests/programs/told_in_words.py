@@ -57,6 +57,8 @@ def before_call(context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) 
                 part[name] = _known(name, part[name])
     if "accountid" in case.headers:
         case.headers["accountid"] = _known("accountid", case.headers["accountid"])
+    if "auth" in case.headers:  # beside which this one is not looked at, whatever is wrong with it
+        case.headers.pop("Authorization", None)
     if isinstance(case.body, dict) and case.operation.path.endswith("/assign-conversation") and _number(case.body) % 4:
         case.query = {}  # which would just contradict the body
 

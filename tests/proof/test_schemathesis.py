@@ -105,5 +105,7 @@ def test_the_service_answers_as_its_document_says(url: str, tmp_path: Path, *, i
 
     assert code == 0, said
     taken = {(method, path) for method, path, status in answered(tmp_path / "calls.ndjson") if status in {200, 201}}
+    if is_long:
+        print(f"{len(taken)} operations taken; {', '.join(re.findall(r'^ +(.+ generated,.+)$', said, re.MULTILINE))}")
     assert len(taken) == len(OPERATIONS)
     assert re.search(rf"Tested: {len(OPERATIONS)}$", said, re.MULTILINE)

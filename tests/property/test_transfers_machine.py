@@ -17,9 +17,10 @@ from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
 from handoff.domain.lifecycle import Opened
 from handoff.domain.model import AgentStatus, AssignRequest, MoveRequest, OpenRequest, SessionState, Target, TargetKind
+from handoff.domain.refusals import Refusal
 from handoff.domain.rules import Reassign
-from handoff.service.meter import UNMEASURED
-from handoff.service.outcomes import Answer, Moved, Request
+from handoff.service.meter import UNMEASURED, Meter
+from handoff.service.outcomes import Answer, Moved, Request, SessionRefused
 from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
 from handoff.service.transfer import Outcome, Transfers
 from handoff.store import tables
@@ -29,6 +30,7 @@ from handoff.store.engine import open_writer
 from handoff.store.transfers import SqlTransferStore
 from handoff.store.upgrade import migrate
 from rigs import sample
+from rigs.metrics import metrics, read
 
 SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 4}
 # An agent and a queue may have the same id.
@@ -45,7 +47,7 @@ WRITTEN: Final = (
 )
 LOST: Final = partial(StoreUnavailable, "gone", is_lost=True)
 AWAY: Final = partial(StoreUnavailable, "disk full")
-RACE: Final = Contended
+RACE: Final = partial(Contended, "deadlock")
 
 REQUEST = AssignRequest(
     account_id=sample.ACCOUNT,
@@ -117,6 +119,10 @@ class Store:
             found = connection.execute(select(table).order_by(*table.primary_key.columns))
             return [tuple(row) for row in found]
 
+    def agents(self) -> Sequence[Any]:
+        with self.engine.connect() as connection:
+            return connection.execute(select(tables.agents)).all()
+
     def close(self) -> None:
         self.transfers.close()
         self.engine.dispose()
@@ -184,15 +190,11 @@ class TwoStores(RuleBasedStateMachine):
             for table in WRITTEN:
                 assert self.batched.rows(table) == self.single.rows(table)
             assert SqlAudit(self.batched.engine, self.batched.engine, kept_since=0).violations() == []
-            assert all(row.active_sessions <= row.max_sessions for row in self._agents())
+            assert all(row.active_sessions <= row.max_sessions for row in self.batched.agents())
         finally:
             self.batched.close()
             self.single.close()
             self.folder.cleanup()
-
-    def _agents(self) -> Sequence[Any]:
-        with self.batched.engine.connect() as connection:
-            return connection.execute(select(tables.agents)).all()
 
 
 def told(outcome: Outcome) -> object:
@@ -249,10 +251,8 @@ def unlucky(store: Store) -> Unlucky:
     return Unlucky(store.transfers)
 
 
-def outcomes_of(unlucky: Unlucky, *batch: Request) -> Sequence[Outcome]:
-    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED, meter=UNMEASURED).settle(
-        batch
-    )
+def outcomes_of(unlucky: Unlucky, *batch: Request, meter: Meter = UNMEASURED) -> Sequence[Outcome]:
+    return Transfers(unlucky, clock=FakeClock(), ids=unlucky.ids, reassign=Reassign.EXPECTED, meter=meter).settle(batch)
 
 
 def assigned(unlucky: Unlucky, *batch: AssignRequest) -> list[int | type[Exception]]:
@@ -264,6 +264,12 @@ def _answers(outcomes: Sequence[Outcome]) -> list[Answer | Exception]:
     return [outcome for outcome in outcomes if isinstance(outcome, Answer | Exception)]
 
 
+HERE: Final[dict[str, Any]] = {
+    "account_id": sample.ACCOUNT,
+    "app_id": sample.APP,
+    "stream_id": sample.STREAM,
+    "request_id": "req",
+}
 TWO = (REQUEST, replace(REQUEST, session_id="s-9"))
 
 
@@ -318,6 +324,7 @@ def test_a_store_that_stays_away_fails_the_whole_batch_and_a_lost_connection_lea
 
     assert [isinstance(outcome, StoreUnavailable) and outcome.is_lost for outcome in outcomes] == [is_unknown] * 2
     assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    assert {str(outcome) for outcome in outcomes} == {str(errors[-1])}
     assert unlucky.begun == tries
     assert store.rows(tables.transfers) == []
 
@@ -350,3 +357,52 @@ def test_a_request_that_the_store_cannot_write_fails_alone(store: Store, unlucky
     to_another = replace(REQUEST, session_id="s-3", target=Target(TargetKind.AGENT, "a-1"))
 
     assert assigned(unlucky, replace(away, session_id="s-2"), away, to_another) == [409, Unwritable, 200]
+
+
+def test_what_was_committed_after_all_is_found_again_where_a_batch_is_taken_apart(
+    store: Store, unlucky: Unlucky
+) -> None:
+    # As when a commit that was given up for lost arrives between the reads of the next try and its writes.
+    unlucky.after_commit = [Unwritable()]
+
+    assert assigned(unlucky, *TWO) == [200, 404]
+    assert unlucky.begun == 3
+    assert len(store.rows(tables.transfers)) == len(store.rows(tables.callbacks)) == 2
+
+
+@pytest.mark.parametrize(("errors", "failures"), [([AWAY()], 1), ([Unwritable(), AWAY(), AWAY()], 2)])
+def test_a_store_that_fails_is_counted_once_for_each_transaction_that_came_to_nothing(
+    unlucky: Unlucky, errors: list[StoreError], failures: int
+) -> None:
+    unlucky.before_commit = errors[::-1]
+    measured = metrics()
+
+    outcomes_of(unlucky, *TWO, meter=measured)
+
+    assert read(measured)['handoff_store_errors_total{part="transfers"}'] == failures
+
+
+def test_a_session_that_stays_open_is_told_with_the_refusal_its_sentence_and_the_session(store: Store) -> None:
+    close = MoveRequest(**HERE, session_id="s-1", kind=TargetKind.CLOSED, expected_agent_id="a-1")
+
+    (refused,) = store.settle([close])
+
+    assert isinstance(refused, SessionRefused)
+    assert refused.refusal is Refusal.HOLDER_CHANGED
+    assert refused.detail == str(refused) == "Session s-1 is not with agent a-1 but with the bot at version 0."
+    assert refused.session is not None
+    assert refused.session.session_id == "s-1"
+
+
+def test_where_sessions_may_always_be_taken_the_one_who_had_it_gets_the_slot_back(
+    template: Path, tmp_path: Path
+) -> None:
+    store = Store(shutil.copyfile(template, tmp_path / "always.db"), FakeClock(), Reassign.ALWAYS)
+    to_another = replace(REQUEST, target=Target(TargetKind.AGENT, "a-1"))
+
+    outcomes = [store.settle([request])[0] for request in (REQUEST, to_another)]
+    held = {row.agent_id: row.active_sessions for row in store.agents() if row.account_id == sample.ACCOUNT}
+    store.close()
+
+    assert [outcome.status for outcome in outcomes if isinstance(outcome, Answer)] == [200, 200]
+    assert held == {"a-0": 0, "a-1": 1, "a-2": 0, "a-3": 0}

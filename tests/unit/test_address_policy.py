@@ -109,6 +109,12 @@ def test_no_setting_opens_a_transition_address(form: str, inside: str) -> None:
     assert refuse_address(form % inside, 443, rules) is not None
 
 
+@pytest.mark.parametrize("address", ["2606:4700::200:5efe:7f00:1", "2606:4700::5efe:7f00:1"])
+def test_our_own_port_on_loopback_is_refused_inside_another_address_too(address: str) -> None:
+    assert refuse_address(address, 8009, DEVELOPMENT) is None
+    assert "is this server itself" in (refuse_address(address, 8000, DEVELOPMENT) or "")
+
+
 @pytest.mark.parametrize(
     "address", ["2606:4700::1%eth0", "8.8.8.8%1", "2606:4700::1%25", "::ffff:8.8.8.8%lo", "8.8.8.8%"]
 )
@@ -242,6 +248,13 @@ def test_a_url_may_have_2048_characters_and_no_more() -> None:
     assert refuse_url(longest + "a", PRODUCTION) == "callbackUrl: use at most 2048 characters"
 
 
+def test_a_name_may_have_253_characters_and_no_more() -> None:
+    longest = "a." * 126 + "a"
+
+    assert refuse_url(f"https://{longest}/", PRODUCTION) is None
+    assert "single dots" in (refuse_url(f"https://{longest}a/", PRODUCTION) or "")
+
+
 def test_the_documented_sample_is_allowed_in_development() -> None:
     assert refuse_url("http://localhost:8009", DEVELOPMENT) is None
     assert refuse_url("http://agent.localhost:8009/", DEVELOPMENT) is None
@@ -324,5 +337,5 @@ def test_a_lane_is_the_origin_with_an_explicit_port(url: str, lane: str) -> None
 
 
 def test_a_url_without_an_origin_has_no_lane() -> None:
-    with pytest.raises(ValueError, match="refuse_url"):
+    with pytest.raises(ValueError, match=r"^this URL has not passed refuse_url$"):
         lane_of("https://user@hooks.example.com/")

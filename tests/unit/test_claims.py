@@ -92,6 +92,13 @@ def test_a_time_of_hundreds_of_digits_is_refused_and_not_a_fault(name: str) -> N
     assert refused({name: 10**400}).refusal is Refusal.TOKEN_INVALID
 
 
+@pytest.mark.parametrize("furthest_s", [1e15, -1e15, 10**15])
+def test_a_time_counts_while_a_float_can_tell_its_seconds(furthest_s: float) -> None:
+    assert refused({"nbf": 1e15}).detail.endswith("check the clock.")
+    assert refused({"exp": -1e15}).refusal is Refusal.TOKEN_EXPIRED
+    assert refused({"exp": furthest_s + math.copysign(1, furthest_s)}).detail.endswith("must be a number of seconds.")
+
+
 def test_a_token_is_judged_expired_before_it_is_judged_early() -> None:
     assert refused({"exp": 0, "nbf": NOW_S + 3_600}).refusal is Refusal.TOKEN_EXPIRED
 
@@ -137,4 +144,5 @@ def test_a_jti_that_is_no_text_or_an_empty_one_is_refused(jti: object) -> None:
     with pytest.raises(BadClaims) as caught:
         digest({"jti": jti}, NOW_S + 60)
 
+    assert caught.value.refusal is Refusal.TOKEN_INVALID
     assert caught.value.detail == "The token's claim jti must be a text that is not empty."

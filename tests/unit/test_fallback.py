@@ -119,6 +119,25 @@ def test_one_that_is_not_of_the_org_is_passed_over() -> None:
     assert decision.transfer.passed_over[1] == PassedOver(A2, "agent_not_found")
 
 
+def test_one_whose_status_has_lapsed_is_passed_over() -> None:
+    lapsed, lasting = (replace(agent("a-2"), status_expires_at=at) for at in (NOW, NOW + 1))
+
+    passed, taken = decided(AWAY, lapsed, QUEUE), decided(AWAY, lasting, QUEUE)
+
+    assert isinstance(passed, Transferred)
+    assert isinstance(taken, Transferred)
+    assert (passed.session.holder_id, taken.session.holder_id) == ("qu-1", "a-2")
+
+
+def test_a_session_that_may_leave_its_holder_goes_to_a_fallback_who_is_not_that_one() -> None:
+    call = replace(CALL, expected_agent_id="a-3")
+
+    decision = decided(AWAY, agent("a-2"), QUEUE, call=call, session=with_agent("a-3"), holding=held_since(A3))
+
+    assert isinstance(decision, Transferred)
+    assert decision.session.holder_id == "a-2"
+
+
 def test_the_first_refusal_stands_where_nobody_can_take_it_and_says_why_of_each() -> None:
     decision = decided(AWAY, agent("a-2", active=1), None)
 
@@ -176,6 +195,28 @@ def test_a_session_stays_with_its_holder_where_that_is_the_fallback_and_nobody_b
 
     assert isinstance(decision, Repeated)
     assert decision.transfer.body == b"first"
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [(AWAY, "a-3"), (agent("a-1"), None)], ids=["nobody before it", "it has it already"]
+)
+def test_a_repeat_by_a_fallback_takes_the_key_at_its_own_time(first: Agent, expected: str | None) -> None:
+    call = replace(CALL, fallback=(A3,), expected_agent_id=expected, idempotency_key="key-1")
+
+    decision = decided(first, agent("a-3"), call=call, session=with_agent("a-3"), holding=held_since(A3))
+
+    assert isinstance(decision, Repeated)
+    assert decision.key is not None
+    assert (decision.key.transfer_id, decision.key.created_at) == ("tr_old", NOW)
+
+
+def test_who_has_the_session_is_recorded_where_nobody_could_take_it() -> None:
+    call = replace(CALL, fallback=(A2,), expected_agent_id="a-3")
+
+    decision = decided(AWAY, None, call=call, session=with_agent("a-3"))
+
+    assert isinstance(decision, Refused)
+    assert (decision.transfer.previous_state, decision.transfer.previous_holder_id) == (SessionState.AGENT, "a-3")
 
 
 def test_a_key_belongs_to_the_fallbacks_too_and_to_a_dry_run_and_the_real_one_alike() -> None:

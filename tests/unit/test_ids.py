@@ -71,7 +71,7 @@ def test_an_id_lies_between_its_time_and_the_next_millisecond(prefixed: tuple[An
     made = id_of("0190a1b2-c3d4-7fff-bfff-ffffffffffff")
 
     assert id_at(0x0190A1B2C3D4) < made < id_at(0x0190A1B2C3D5)
-    assert id_at(-1) == id_at(0)
+    assert id_at(-1) == id_at(0) < id_at(1)
 
 
 def test_a_callback_begins_with_its_time() -> None:

@@ -1,5 +1,7 @@
 """How one origin's traffic is bounded, and how slots are shared out."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,13 +9,14 @@ from hypothesis import strategies as st
 from handoff.domain.lane import MAX_CAP, MIN_CAP, Lane, share
 from handoff.domain.retry import Attempt, ErrorClass
 from handoff.service.lanes import Lanes
-from handoff.service.ports import DueLane
+from handoff.service.ports import DueLane, LaneShare
 from rigs import facts
 
 OK = Attempt(started_at=0, duration_ms=1, status=204)
 BUSY = Attempt(started_at=0, duration_ms=1, status=503)
 DOWN = Attempt(started_at=0, duration_ms=1, error=ErrorClass.CONNECT)
 NOW = 1_000_000
+FRESH = replace(facts.CLAIMED, lane="a")
 
 
 def after(lane: Lane, *attempts: Attempt, now_ms: int = NOW) -> Lane:
@@ -64,6 +67,26 @@ def test_after_the_pause_one_probe_may_begin_and_each_failed_one_doubles_the_pau
         lane = lane.after(DOWN, now)
 
     assert pauses == [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
+
+
+def test_each_transport_error_halves_the_cap_and_takes_the_lane_for_one_that_has_not_answered() -> None:
+    answering = after(Lane(), *[OK] * 200)
+    failed = [after(answering, *[DOWN] * errors) for errors in range(1, 7)]
+
+    assert answering.has_answered
+    assert [lane.has_answered for lane in failed] == [False] * 6
+    assert [lane.cap for lane in failed] == [32, 16, 8, 8, 8, 8]
+    assert [lane.errors for lane in failed] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("status", [302, 404, 410, 500])
+def test_an_answer_that_is_neither_good_nor_busy_leaves_the_cap_and_blocks_nothing(status: int) -> None:
+    cooled = after(Lane(cap=20), Attempt(started_at=0, duration_ms=1, status=429, retry_after_ms=1_000))
+
+    answered = after(cooled, Attempt(started_at=0, duration_ms=1, status=status))
+
+    assert (cooled.cap, answered.cap) == (10, 10)
+    assert (cooled.blocked_until, answered.blocked_until) == (NOW + 1_000, 0)
 
 
 def test_errors_of_attempts_that_were_under_way_do_not_lengthen_the_pause() -> None:
@@ -137,6 +160,47 @@ def test_attempts_under_way_take_room_until_they_end() -> None:
         lanes.end(facts.CLAIMED)
     assert lanes.free == 32
     assert lanes.plan(NOW).shares(due(facts.CLAIMED.lane))[facts.CLAIMED.lane].fresh == 16
+
+
+def test_a_lanes_retries_get_the_room_that_its_first_attempts_leave() -> None:
+    plan = Lanes(40).plan(NOW)
+
+    shares = plan.shares([*due("a", has_retries=True), *due("b", has_fresh=False, has_retries=True)])
+
+    assert shares == {"a": LaneShare(fresh=16, retries=0), "b": LaneShare(fresh=0, retries=16)}
+
+
+def test_a_proven_lane_that_is_alone_gets_what_its_attempts_under_way_leave_of_most_slots() -> None:
+    lanes = Lanes(40)
+    lanes.learn("a", OK, NOW)
+    for _ in range(10):
+        lanes.begin(FRESH)
+
+    assert lanes.plan(NOW).shares(due("a")) == {"a": LaneShare(fresh=20, retries=0)}
+
+
+def test_each_retry_takes_one_of_the_slots_for_retries_while_it_is_under_way() -> None:
+    lanes = Lanes(8)
+    retry = replace(FRESH, is_retry=True)
+    left = []
+    for act in (*[lanes.begin] * 5, *[lanes.end] * 5):
+        act(retry)
+        left.append(lanes.plan(NOW).retry_slots)
+        lanes.begin(FRESH)
+        lanes.end(FRESH)
+
+    assert left == [3, 2, 1, 0, 0, 0, 1, 2, 3, 4]
+    assert [Lanes(slots).plan(NOW).retry_slots for slots in (1, 2, 3, 4)] == [1, 1, 1, 2]
+
+
+def test_a_lane_with_nothing_under_way_is_not_kept_among_those_that_have() -> None:
+    lanes = Lanes(8)
+    kept = []
+    for act in (lanes.begin, lanes.begin, lanes.end, lanes.end):
+        act(FRESH)
+        kept.append(dict(lanes.plan(NOW).in_flight))
+
+    assert kept == [{"a": 1}, {"a": 2}, {"a": 1}, {}]
 
 
 def test_open_lanes_are_counted() -> None:

@@ -86,7 +86,15 @@ def test_a_release_and_a_close_free_the_slot_and_are_recorded_as_transfers_to_no
     row = moved.transfer
     assert (row.transfer_id, row.target, row.version, row.callback_url) == (f"tr_{FRESH}", Target(kind, ""), 5, "")
     assert (row.previous_state, row.previous_agent_id, row.org_id) == (SessionState.AGENT, "a-1", "o-1")
-    assert json.loads(row.body)["status"] == {"bot": "released", "closed": "closed"}[kind]
+    status = {"bot": "released", "closed": "closed"}[kind]
+    assert json.loads(row.body) == {"sessionId": "s-1", "status": status, "requestCompletedAt": NOW}
+
+
+def test_whom_the_caller_expected_is_recorded_with_the_transfer() -> None:
+    moved = move(WITH_A1, A1, expected="a-1")
+
+    assert isinstance(moved, Move)
+    assert moved.transfer.expected_agent_id == "a-1"
 
 
 def test_one_that_waits_in_a_queue_frees_nobody() -> None:
@@ -105,24 +113,55 @@ def test_what_is_so_already_stays_so_whoever_was_expected_before(
     assert move(session, kind=kind, expected=expected) == Unmoved(session=session)
 
 
+NOT_FOUND = "Session s-1 is not known in stream st-1."
+BY_WHOM = "at version 4"
+
+
 @pytest.mark.parametrize(
-    ("session", "kind", "expected", "refusal"),
+    ("session", "kind", "expected", "refusal", "detail"),
     [
-        (None, TargetKind.CLOSED, None, Refusal.SESSION_NOT_FOUND),
-        (replace(WITH_BOT, stream_id="st-2"), TargetKind.CLOSED, None, Refusal.SESSION_NOT_FOUND),
-        (CLOSED, TargetKind.BOT, None, Refusal.SESSION_CLOSED),
-        (WITH_A1, TargetKind.CLOSED, "a-2", Refusal.HOLDER_CHANGED),
-        (WITH_Q1, TargetKind.BOT, "a-1", Refusal.HOLDER_CHANGED),
-        (WITH_BOT, TargetKind.CLOSED, "a-1", Refusal.HOLDER_CHANGED),
+        (None, TargetKind.CLOSED, None, Refusal.SESSION_NOT_FOUND, NOT_FOUND),
+        (replace(WITH_BOT, stream_id="st-2"), TargetKind.CLOSED, None, Refusal.SESSION_NOT_FOUND, NOT_FOUND),
+        (CLOSED, TargetKind.BOT, None, Refusal.SESSION_CLOSED, "Session s-1 is closed."),
+        (
+            WITH_A1,
+            TargetKind.CLOSED,
+            "a-2",
+            Refusal.HOLDER_CHANGED,
+            f"Session s-1 is not with agent a-2 but with agent a-1 {BY_WHOM}.",
+        ),
+        (
+            WITH_Q1,
+            TargetKind.BOT,
+            "a-1",
+            Refusal.HOLDER_CHANGED,
+            f"Session s-1 is not with agent a-1 but with queue qu-1 {BY_WHOM}.",
+        ),
+        (  # an agent and a queue may have one id
+            WITH_Q1,
+            TargetKind.CLOSED,
+            "qu-1",
+            Refusal.HOLDER_CHANGED,
+            f"Session s-1 is not with agent qu-1 but with queue qu-1 {BY_WHOM}.",
+        ),
+        (
+            WITH_BOT,
+            TargetKind.CLOSED,
+            "a-1",
+            Refusal.HOLDER_CHANGED,
+            f"Session s-1 is not with agent a-1 but with the bot {BY_WHOM}.",
+        ),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_what_cannot_be_done_is_refused_in_a_sentence_and_with_the_session_where_it_is_known(
     session: Session | None,
     kind: Literal[TargetKind.BOT, TargetKind.CLOSED],
     expected: str | None,
     refusal: Refusal,
+    detail: str,
 ) -> None:
     denied = move(session, A1, kind=kind, expected=expected)
 
     assert isinstance(denied, Denied)
-    assert denied.no.refusal is refusal
+    assert (denied.no.refusal, denied.no.detail) == (refusal, detail)
+    assert denied.session == (None if refusal is Refusal.SESSION_NOT_FOUND else session)

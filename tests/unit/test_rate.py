@@ -46,8 +46,17 @@ def test_a_rate_is_a_number_and_a_period(text: str, limit: int, period_s: int) -
     ],
 )
 def test_anything_else_is_no_rate(text: str) -> None:
-    with pytest.raises(ValueError, match="60/minute"):
+    with pytest.raises(ValueError, match=r"^write 1 to 100000, a slash and one of second, minute, hour, day, such as"):
         parse_rate(text)
+
+
+def test_a_budget_is_idle_from_the_millisecond_on_in_which_its_last_call_counts_no_more() -> None:
+    budget = Budget()
+    assert budget.is_idle(MINUTE, 0)
+    budget.take(MINUTE, 0)
+    budget.take(MINUTE, 5_000)
+
+    assert [budget.is_idle(MINUTE, now_ms) for now_ms in (5_000, 64_999, 65_000)] == [False, False, True]
 
 
 def test_calls_are_granted_up_to_the_limit_and_tell_what_is_left() -> None:
@@ -156,3 +165,16 @@ async def test_accounts_that_call_no_more_are_forgotten_and_those_that_do_are_no
 
     assert not (await budgets.take(NAME)).is_granted
     assert len(budgets) == 1
+
+
+@pytest.mark.anyio
+async def test_budgets_are_looked_through_once_in_a_period_and_from_its_very_end_on() -> None:
+    clock = SetClock()
+    budgets = OwnBudgets(Rate(1, "minute"), clock)
+    remembered = []
+    for now_s, name in [(1_000.0, "a"), (1_001.0, "b"), (1_060.0, "c"), (1_062.0, "c"), (1_120.0, "c")]:
+        clock.now_s = now_s
+        assert (await budgets.take(name)).at_ms == now_s * 1_000
+        remembered.append(len(budgets))
+
+    assert remembered == [1, 2, 2, 2, 1]

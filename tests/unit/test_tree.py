@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PINNED = ("build.txt", "dev.txt", "mutation.txt", "run.txt")
 FOLDERS = ("src", "tests", "docs", "bench", "requirements", ".ci", ".github")
 
 # Text that opens something, wherever it stands.
@@ -78,7 +79,7 @@ def asked_for() -> set[str]:
     """What the project and its tools name themselves."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    for name in ("build.in", "dev.in"):
+    for name in ("build.in", "dev.in", "mutation.in"):
         named += [line for line in (ROOT / "requirements" / name).read_text().splitlines() if line[:1] not in {"", "#"}]
     return {re.split(r"[^\w.-]", one)[0].lower() for one in named}
 
@@ -99,7 +100,7 @@ def test_a_secret_of_each_kind_would_be_found(kind: str) -> None:
     assert kind in {found for found, _ in secrets_in(f"x\n{''.join(PLANTED[kind])}\n")}
 
 
-@pytest.mark.parametrize("name", ["build.txt", "dev.txt", "run.txt"])
+@pytest.mark.parametrize("name", PINNED)
 def test_every_requirement_is_one_version_with_its_hashes(name: str) -> None:
     pinned = requirements(name)
 
@@ -112,7 +113,7 @@ def test_every_requirement_is_one_version_with_its_hashes(name: str) -> None:
 
 def test_what_two_files_of_requirements_pin_is_the_same_in_both() -> None:
     versions: dict[str, set[str]] = {}
-    for name in ("build.txt", "dev.txt", "run.txt"):
+    for name in PINNED:
         for package, block in requirements(name).items():
             versions.setdefault(package, set()).add(block.split("==")[1].split()[0])
 
@@ -120,7 +121,7 @@ def test_what_two_files_of_requirements_pin_is_the_same_in_both() -> None:
 
 
 def test_everything_that_is_asked_for_is_pinned() -> None:
-    pinned = {package for name in ("build.txt", "dev.txt", "run.txt") for package in requirements(name)}
+    pinned = {package for name in PINNED for package in requirements(name)}
 
     assert asked_for() - pinned == set()
 

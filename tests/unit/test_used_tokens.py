@@ -1,6 +1,7 @@
 """Giving a use back never makes a call fail, and never holds it up for long."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
@@ -9,7 +10,7 @@ import pytest
 from handoff.domain.claims import TokenUse
 from handoff.service.committer import Overloaded
 from handoff.service.ports import StoreUnavailable
-from handoff.service.used_tokens import TokenRequest, UsedTokens
+from handoff.service.used_tokens import GiveBack, Spend, TokenRequest, UsedTokens
 
 USE = TokenUse("acc-1", "cs-1", "0" * 64, 1)
 
@@ -19,6 +20,33 @@ def failing(error: Exception) -> Callable[[TokenRequest], Awaitable[bool]]:
         raise error
 
     return submit
+
+
+@pytest.mark.anyio
+async def test_a_use_is_asked_for_and_given_back_as_it_is() -> None:
+    asked: list[TokenRequest] = []
+
+    async def submit(request: TokenRequest) -> bool:
+        asked.append(request)
+        return False
+
+    tokens = UsedTokens(submit)
+    is_first = await tokens.spend(USE)
+    await tokens.give_back(USE)
+
+    assert not is_first
+    assert asked == [Spend(USE), GiveBack(USE)]
+
+
+@pytest.mark.anyio
+async def test_why_a_use_was_not_given_back_can_be_read_where_one_looks_closely(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        await UsedTokens(failing(StoreUnavailable("away"))).give_back(USE)
+
+    told = [(record.message, vars(record)["reason"]) for record in caplog.records if record.name.startswith("handoff")]
+    assert told == [("token not given back", "away")]
 
 
 @pytest.mark.anyio

@@ -110,7 +110,7 @@ class _Telling:
         if queue is not None:  # clocks of two machines may differ
             self.waited_ms += max(0, step.at - queue.since)
         if step.target.kind in {TargetKind.AGENT, TargetKind.QUEUE}:
-            self.details.append(self._detail(step, queue))
+            self.details.append(self._detail(step))
         self._end_participant(step)
         self.moved_at = step.at
         match step.target.kind:
@@ -138,16 +138,16 @@ class _Telling:
         last = self.participants[-1] if self.participants else None
         return last if last is not None and last.ended_at is None else None
 
-    def _detail(self, step: Step, queue: QueueStay | None) -> TransferDetail:
+    def _detail(self, step: Step) -> TransferDetail:
         present = self._present()
-        # Of a life that is told from its middle on, the ids of the directory are all that is known of the first giver.
+        # Of a life that is told from its middle on, the id of the directory is all that is known of an agent before.
         is_from_agent = step.previous_state is SessionState.AGENT
         is_from_queue = step.previous_state is SessionState.QUEUE
         return TransferDetail(
             transfer_id=step.transfer_id,
             at=step.at,
             from_agent=(present.agent_id if present else step.previous_holder_id) if is_from_agent else None,
-            from_queue=(queue.queue_id if queue else step.previous_holder_id) if is_from_queue else None,
+            from_queue=step.previous_holder_id if is_from_queue else None,
             kind=step.target.kind,
             to_id=step.shown_id,
             to_name=step.name,
