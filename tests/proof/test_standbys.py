@@ -34,9 +34,16 @@ class Pair:
 
 
 @pytest.fixture
+def long_form(*, is_long: bool) -> None:
+    """Before all that takes time."""
+    if not is_long:
+        pytest.skip("takes half a minute: a part of the long form")
+
+
+@pytest.fixture
 def pair() -> Iterator[Pair]:
     with ExitStack() as stack:
-        primary = stack.enter_context(PostgresServer(durable=True))
+        primary = stack.enter_context(PostgresServer(settings={"synchronous_commit": "on"}))
         url = primary.create_database()
         migrate_store(Settings(database_url=url))
         replica = stack.enter_context(Replica(primary))
@@ -75,10 +82,9 @@ def test_a_primary_that_was_set_read_only_for_a_switchover_is_left_for_the_new_o
 
 
 def test_a_call_whose_commit_waits_for_a_replica_that_is_away_is_told_in_the_end_that_its_outcome_is_unknown(
-    pair: Pair, *, is_long: bool
+    long_form: None, pair: Pair
 ) -> None:
-    if not is_long:
-        pytest.skip("takes half a minute: a part of the long form")
+    del long_form
     with front(pair.url(pair.primary)) as door:
         assert statuses(door.each_kind()) == WELL
         pair.replica.hold_back()
