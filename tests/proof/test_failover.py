@@ -137,8 +137,10 @@ class Pair:
 @contextmanager
 def database(kind: type[Single | Pair]) -> Iterator[Single | Pair]:
     servers = kind()
-    yield servers
-    servers.close()
+    try:
+        yield servers
+    finally:
+        servers.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

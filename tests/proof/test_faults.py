@@ -1,8 +1,11 @@
 """A PostgreSQL that refuses, locks or turns away costs calls a 503 that says so, and service comes back by itself."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from secrets import token_hex
 from typing import Final
@@ -13,9 +16,13 @@ from psycopg import sql
 
 from rigs import sample
 from rigs.front import front, reasons, refused, session, statuses
+from rigs.postgres import PostgresServer
 
 # A lock is waited for 2 s, and then for 0.2 s by each of 20 calls at most; what came meanwhile may be a second batch.
 LOCKED_S: Final = 13.0
+# A read has 5 s; a batch has 20 s and the 3 s in which it finds no other connection. A little is the machine's.
+READ_S: Final = 8.0
+CUT_SHORT_S: Final = 28.0
 WELL: Final = [200, 200, 200]
 
 
@@ -195,6 +202,43 @@ def test_a_race_that_is_lost_again_and_again_is_a_503_and_one_that_is_lost_once_
         other.execute("DROP TRIGGER lose ON sessions")
         assert statuses(door.each_kind()) == WELL
     assert "serialization_failure" in reasons(caplog.records)
+
+
+def test_a_server_that_hangs_is_a_503_within_the_documented_times_until_it_goes_on(
+    postgres: PostgresServer, postgres_url: str, *, is_long: bool
+) -> None:
+    if not is_long:
+        pytest.skip("takes half a minute: a part of the long form")
+    with front(postgres_url) as door:
+        assert statuses(door.each_kind()) == WELL
+        with hanging(postgres), ThreadPoolExecutor(2) as executor:
+            began = time.monotonic()
+            assigned = executor.submit(lambda: (door.assign(), time.monotonic() - began))
+            looked = executor.submit(lambda: (door.look(), time.monotonic() - began))
+            (transfer, transfer_s), (look, look_s) = assigned.result(), looked.result()
+
+        print(
+            f"\na server that hung: a transfer was answered 503 after {transfer_s:.1f} s, a look after {look_s:.1f} s"
+        )
+        assert refused([transfer, look])
+        assert look_s < READ_S
+        assert transfer_s < CUT_SHORT_S
+        assert statuses(door.each_kind()) == WELL
+
+
+@contextmanager
+def hanging(server: PostgresServer) -> Iterator[None]:
+    """Every process of the server stands still, as on a disk that does not answer."""
+    with other_client(server.url()) as other:
+        rows = other.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()").fetchall()
+    pids = [*(pid for (pid,) in rows), server.pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])

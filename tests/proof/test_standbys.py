@@ -11,11 +11,13 @@ import pytest
 
 from handoff import Settings
 from handoff.migrating import migrate_store
-from rigs.front import front, reasons, refused, statuses
+from rigs.front import front, reasons, refused, session, statuses
 from rigs.postgres import PostgresServer
 from rigs.replica import Replica
 
 WELL = [200, 200, 200]
+# A batch has 20 s, and is looked at once a second; the rest is the machine's.
+CUT_SHORT_S = 20.0 + 1 + 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,16 @@ class Pair:
 
 
 @pytest.fixture
+def long_form(*, is_long: bool) -> None:
+    """Before all that takes time."""
+    if not is_long:
+        pytest.skip("takes half a minute: a part of the long form")
+
+
+@pytest.fixture
 def pair() -> Iterator[Pair]:
     with ExitStack() as stack:
-        primary = stack.enter_context(PostgresServer(durable=True))
+        primary = stack.enter_context(PostgresServer(settings={"synchronous_commit": "on"}))
         url = primary.create_database()
         migrate_store(Settings(database_url=url))
         replica = stack.enter_context(Replica(primary))
@@ -70,6 +79,25 @@ def test_a_primary_that_was_set_read_only_for_a_switchover_is_left_for_the_new_o
 
         pair.primary.stop()
         assert statuses(door.each_kind()) == WELL
+
+
+def test_a_call_whose_commit_waits_for_a_replica_that_is_away_is_told_in_the_end_that_its_outcome_is_unknown(
+    long_form: None, pair: Pair
+) -> None:
+    del long_form
+    with front(pair.url(pair.primary)) as door:
+        assert statuses(door.each_kind()) == WELL
+        pair.replica.hold_back()
+        began = time.monotonic()
+        answer = door.assign(session(10))
+        took_s = time.monotonic() - began
+        pair.replica.go_on(with_what_waited=True)
+
+        print(f"\nanswered 503 after {took_s:.1f} s of a replica that was away")
+        assert refused([answer])
+        assert "should it have recorded the transfer" in answer.json()["detail"]
+        assert took_s < CUT_SHORT_S
+        assert door.assign(session(10)).status_code == 200
 
 
 def set_read_only(server: PostgresServer) -> None:

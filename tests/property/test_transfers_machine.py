@@ -21,7 +21,7 @@ from handoff.domain.refusals import Refusal
 from handoff.domain.rules import Reassign
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.service.outcomes import Answer, Moved, Request, SessionRefused
-from handoff.service.ports import Contended, StoreError, StoreUnavailable, TransferTransaction, Unwritable
+from handoff.service.ports import Contended, Locked, StoreError, StoreUnavailable, TransferTransaction, Unwritable
 from handoff.service.transfer import Outcome, Transfers
 from handoff.store import tables
 from handoff.store.audit import SqlAudit
@@ -213,7 +213,10 @@ def test_a_batch_is_decided_and_written_as_its_requests_one_by_one(template: Pat
 
 
 class Unlucky:
-    """The real store, whose commits fail as planned: as they begin, or when they have just happened."""
+    """The real store, whose commits fail as planned: as they begin, or when they have just happened.
+
+    After `free_times` transactions somebody else has its rows locked.
+    """
 
     def __init__(self, store: SqlTransferStore) -> None:
         self._store = store
@@ -221,10 +224,13 @@ class Unlucky:
         self.before_commit: list[StoreError] = []
         self.after_commit: list[StoreError] = []
         self.begun = 0
+        self.free_times = 1_000
 
     @contextmanager
     def begin(self) -> Iterator[TransferTransaction]:
         self.begun += 1
+        if self.begun > self.free_times:
+            raise Locked
         with self._store.begin() as tx:
             yield tx
             if self.before_commit:
@@ -327,6 +333,15 @@ def test_a_store_that_stays_away_fails_the_whole_batch_and_a_lost_connection_lea
     assert {str(outcome) for outcome in outcomes} == {str(errors[-1])}
     assert unlucky.begun == tries
     assert store.rows(tables.transfers) == []
+
+
+def test_a_lost_connection_and_then_a_locked_row_leave_the_outcome_unknown(store: Store, unlucky: Unlucky) -> None:
+    unlucky.after_commit = [LOST()]
+    unlucky.free_times = 1
+    outcomes = outcomes_of(unlucky, *TWO)
+
+    assert [isinstance(outcome, StoreUnavailable) and outcome.is_lost for outcome in outcomes] == [True, True]
+    assert len(store.rows(tables.transfers)) == 2
 
 
 @pytest.mark.parametrize(("defeats", "outcomes"), [(3, [200, 404]), (4, [Contended, Contended])])

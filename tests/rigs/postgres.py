@@ -84,7 +84,7 @@ class PostgresServer:
     def __init__(
         self, *, durable: bool = False, settings: Mapping[str, str] | None = None, port: int | None = None
     ) -> None:
-        self._durable = durable
+        self.durable = durable
         self._account = _account()
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -184,7 +184,7 @@ class PostgresServer:
 
     def _make_data(self) -> None:
         """Fill the data directory, which is there and empty."""
-        sync = [] if self._durable else ["--no-sync"]
+        sync = [] if self.durable else ["--no-sync"]
         self._run("initdb", f"--pgdata={self.data_directory}", *_INITDB_OPTIONS, *sync)
 
     def _run(self, program: str, *arguments: str) -> None:

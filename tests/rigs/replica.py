@@ -20,13 +20,13 @@ _RETRY: Final = {"wal_retrieve_retry_interval": "100ms"}
 
 
 class Replica(PostgresServer):
-    """A durable server that begins as a copy of `primary`, a durable one that runs, and follows it.
+    """A server that begins as a copy of `primary`, which runs, and follows it; as durable as that one.
 
     With `port` it stands where a server that is gone stood.
     """
 
     def __init__(self, primary: PostgresServer, *, port: int | None = None) -> None:
-        super().__init__(durable=True, port=port, settings=_RETRY)
+        super().__init__(durable=primary.durable, port=port, settings=_RETRY)
         self._primary = primary
         self._held_back = 0
 
@@ -73,6 +73,7 @@ class Replica(PostgresServer):
             "--create-slot",
             slot,
             "--checkpoint=fast",
+            *([] if self.durable else ["--no-sync"]),
         )
 
 

@@ -57,12 +57,14 @@ class Contended(StoreError):  # noqa: N818
 class Unwritable(StoreError):  # noqa: N818
     """The store refuses a row of this batch.
 
-    `rule` is the constraint that the row breaks, as the database calls it, where it says so.
+    `rule` is the constraint that the row breaks, as the database calls it, where it says so. `is_lost` tells that the
+    connection went away in an earlier try, whose commit may have happened or not.
     """
 
     def __init__(self, reason: str = "the store refuses a row", rule: str | None = None) -> None:
         super().__init__(reason)
         self.rule = rule
+        self.is_lost = False
 
 
 class Locked(Unwritable):

@@ -37,33 +37,32 @@ class Transfers:
         items = [Item(request, self._ids.fresh()) for request in requests]
         try:
             return self._persist(items)
-        except Locked as error:
-            return self._past_locks(items, error)
-        except Unwritable:
+        except Unwritable as error:
             # Also for a single item: a key that another process took meanwhile is there to be read now.
-            return [self._alone(item) for item in items]
+            return self._one_by_one(items, error)
         except StoreError as error:
             return [self._failed(error)] * len(items)
 
-    def _past_locks(self, items: Sequence[Item], error: Locked) -> Sequence[Outcome]:
-        """Each request alone, so that those for locked rows fail, and so does the rest when they are too many."""
+    def _one_by_one(self, items: Sequence[Item], met: Unwritable) -> Sequence[Outcome]:
+        """Each request alone, so that only those fail that must; past locks also the rest, when they are too many."""
         outcomes: list[Outcome] = []
-        waits = 0
+        is_brief, waits = isinstance(met, Locked), 0
         for item in items:
-            outcome = self._alone(item, is_brief=True) if waits < _BRIEF_WAITS else self._failed(error)
-            waits += isinstance(outcome, Locked)
+            outcome = self._alone(item, is_brief=is_brief) if waits < _BRIEF_WAITS else met
+            waits += is_brief and isinstance(outcome, Locked)
             outcomes.append(outcome)
-        return outcomes
+        return [self._failed(one, was_lost=met.is_lost) if isinstance(one, StoreError) else one for one in outcomes]
 
-    def _alone(self, item: Item, *, is_brief: bool = False) -> Outcome:
+    def _alone(self, item: Item, *, is_brief: bool) -> Outcome:
         try:
             return self._persist([item], is_retry=True, is_brief=is_brief)[0]
         except StoreError as error:
-            return self._failed(error)
+            return error
 
-    def _failed(self, error: StoreError) -> StoreError:
+    def _failed(self, error: StoreError, *, was_lost: bool = False) -> StoreError:
         self._meter.store_failed("transfers")
-        return error
+        is_unknown = was_lost or (isinstance(error, Unwritable) and error.is_lost)
+        return StoreUnavailable(str(error), is_lost=True) if is_unknown else error
 
     def _persist(self, items: Sequence[Item], *, is_retry: bool = False, is_brief: bool = False) -> Sequence[Outcome]:
         """Commit, trying again where a race was lost or the connection went away.
@@ -80,6 +79,9 @@ class Transfers:
                     raise StoreUnavailable(str(error), is_lost=True) from error
                 if not tries_left:
                     raise
+            except Unwritable as error:
+                error.is_lost = was_lost
+                raise
             except StoreUnavailable as error:
                 if was_lost or not error.is_lost or not tries_left:
                     raise StoreUnavailable(error.reason, is_lost=was_lost or error.is_lost) from error
