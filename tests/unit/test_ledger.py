@@ -76,6 +76,7 @@ def test_a_batch_of_every_kind_writes_each_row_once_and_in_the_order_of_its_requ
     assert isinstance(answer, Answer)
     assert isinstance(released, Moved)
     assert (opened.is_new, opened.session.session_id) == (True, "s-new")
+    assert (released.session.session_id, released.session.version) == (sample.SESSION, 2)
     assert (new["state"], new["version"], new["opened_at"], new["source"]) == ("bot", 0, NOW, "web")
     assert new["profile"] == {"name": "Zoë"}
     assert (session["state"], session["holder_id"], session["version"]) == ("bot", None, 2)
@@ -91,6 +92,7 @@ def test_a_batch_of_every_kind_writes_each_row_once_and_in_the_order_of_its_requ
         ("session.transferred", sample.SESSION, 1, answer.transfer_id),
         ("session.released", sample.SESSION, 2, released.transfer_id),
     ]
+    assert {body["appId"] for _, body in desk.tables.events()} == {sample.APP}
 
 
 def test_what_was_there_already_is_told_so_and_writes_nothing(desk: Desk) -> None:
