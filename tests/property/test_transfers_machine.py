@@ -282,7 +282,11 @@ TWO = (REQUEST, replace(REQUEST, session_id="s-9"))
 def test_a_commit_whose_confirmation_was_lost_is_found_again_and_not_made_twice(store: Store, unlucky: Unlucky) -> None:
     unlucky.after_commit = [LOST()]
 
-    assert assigned(unlucky, *TWO) == [200, 404]
+    answers = _answers(outcomes_of(unlucky, *TWO))
+    told = [(one.status, one.transfer_id, one.is_repeat) for one in answers if isinstance(one, Answer)]
+    recorded = [row[1] for row in store.rows(tables.transfers)]
+
+    assert told == [(200, recorded[0], False), (404, recorded[1], False)]
     assert unlucky.begun == 2
     assert len(store.rows(tables.transfers)) == len(store.rows(tables.callbacks)) == 2
 

@@ -231,6 +231,7 @@ async def test_work_that_fails_fails_its_batch_and_the_next_one_is_done(
     assert [type(result) for result in results] == [int, ZeroDivisionError, ZeroDivisionError, int]
     assert [(record.levelno, record.message) for record in caplog.records] == [(logging.ERROR, "batch failed")]
     assert vars(caplog.records[0])["batch_size"] == 2
+    assert (caplog.records[0].exc_info or [None])[0] is ZeroDivisionError
 
 
 async def test_an_item_that_fails_alone_leaves_the_others_their_results(make: Make, work: Doubling) -> None:

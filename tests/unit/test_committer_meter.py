@@ -55,6 +55,8 @@ async def test_every_batch_is_measured_also_one_that_failed(threads: ThreadPoolE
     assert (series["handoff_batch_requests_count"], series["handoff_batch_requests_sum"]) == (2, 3)
     assert series["handoff_queue_wait_seconds_count"] == 3
     assert series["handoff_commit_duration_seconds_count"] == 2
+    assert 0 < series["handoff_commit_duration_seconds_sum"] < 20
+    assert 0 <= series["handoff_queue_wait_seconds_sum"] < 20
     assert series["handoff_batches_cut_short_total"] == 0
 
 
