@@ -428,7 +428,7 @@ def test_whatever_stands_for_a_path_is_answered_as_documented(wire: Wire, *, is_
 
     holds()
     print(f"\npaths: {dict(wire.seen)}")
-    assert {200, 403, 404, 422} <= wire.seen.keys()
+    assert {200, 403, 404} <= wire.seen.keys()
     wire.require_whole()
 
 
@@ -532,7 +532,7 @@ def test_whatever_stands_for_a_request_is_answered_or_ends_its_connection_in_tim
 
     holds()
     print(f"\nrequests, 0 for those whose connection ended: {dict(wire.seen)}")
-    assert {200, 400, 401} <= wire.seen.keys()
+    assert {400, 401} <= wire.seen.keys()
     wire.require_whole()
 
 
