@@ -25,8 +25,8 @@ from handoff.store import tables as t
 from handoff.store.engine import open_writer
 from handoff.stores import open_audit
 from rigs import sample
-from rigs.disk import Disk, missing
 from rigs.flood import connected, heard, request
+from rigs.power import Disk, missing
 from rigs.service import Service
 from rigs.tables import Tables
 
