@@ -132,8 +132,8 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "a commit whose confirmation was lost is made twice": Mutant(
         file="service/transfer.py",
-        line="return self._commit(items, is_retry=is_retry or was_lost)",
-        broken="return self._commit(items, is_retry=is_retry)",
+        line="return self._commit(items, is_retry=is_retry or was_lost, is_brief=is_brief)",
+        broken="return self._commit(items, is_retry=is_retry, is_brief=is_brief)",
         test="tests/property/test_transfers_machine.py"
         "::test_a_commit_whose_confirmation_was_lost_is_found_again_and_not_made_twice",
         needs_store=True,
