@@ -1,6 +1,7 @@
 """`handoff sessions …` and `handoff transfers …`, as an operator uses them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -8,10 +9,10 @@ import pytest
 
 from conftest import StartService
 from handoff import Settings, load_directory
-from handoff.domain.model import AssignRequest, Target, TargetKind
+from handoff.domain.model import Target, TargetKind
 from handoff.operating import operating
 from handoff.store import tables
-from rigs import api, sample
+from rigs import api, facts, sample
 from rigs.command import handoff
 from rigs.conversations import BASE, OTHER_ACCOUNT, OTHER_STREAM, SCOPES
 from rigs.sample import AGENT, OTHER_AGENT, QUEUE
@@ -47,12 +48,8 @@ def opened(url: str, session_id: str, stream: str = sample.STREAM, account: str 
 
 def assigned(url: str, session_id: str, target: Target, **changes: Any) -> None:
     """As the API would do it."""
-    request = AssignRequest(
-        account_id=sample.ACCOUNT,
-        app_id=sample.APP,
-        stream_id=sample.STREAM,
-        stream_org_id=sample.ORG,
-        org_id=sample.ORG,
+    request = replace(
+        facts.CALL,
         session_id=session_id,
         target=target,
         callback_url="http://localhost:8009/",

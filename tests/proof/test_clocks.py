@@ -23,7 +23,7 @@ from sqlalchemy import delete, select, update
 from fakes import FakeClock
 from handoff import Settings, load_directory
 from handoff.domain.claims import TokenUse
-from handoff.domain.model import AgentStatus, AssignRequest, Target, TargetKind
+from handoff.domain.model import AgentStatus, Target, TargetKind
 from handoff.domain.retry import Attempt, Delivered, judge
 from handoff.domain.rules import Reassign
 from handoff.outboxes import open_outbox, open_store
@@ -54,17 +54,7 @@ HOLDERS: Final = ("one", "two")
 sizes = st.sampled_from([SECOND, LEASE - 1, LEASE, 10 * MINUTE, HOUR, 2 * HOUR, DAY, 4 * DAY, 8 * DAY, 40 * DAY])
 PROGRAMS: Final = Path(__file__).parents[1] / "programs"
 COMPILER: Final = shutil.which("cc")
-CALL: Final = AssignRequest(
-    account_id=sample.ACCOUNT,
-    app_id=sample.APP,
-    stream_id=sample.STREAM,
-    stream_org_id=sample.ORG,
-    org_id=sample.ORG,
-    session_id="s-1",
-    target=Target(TargetKind.AGENT, "a-1"),
-    callback_url="https://one.example",
-    request_id="req",
-)
+CALL: Final = replace(facts.CALL, session_id="s-1", target=Target(TargetKind.AGENT, "a-1"))
 
 
 class ClockIds:

@@ -29,7 +29,7 @@ from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.engine import open_writer
 from handoff.store.transfers import SqlTransferStore
 from handoff.store.upgrade import migrate
-from rigs import sample
+from rigs import facts, sample
 from rigs.metrics import metrics, read
 
 SLOTS: Final = {"a-0": 0, "a-1": 1, "a-2": 2, "a-3": 4}
@@ -49,17 +49,7 @@ LOST: Final = partial(StoreUnavailable, "gone", is_lost=True)
 AWAY: Final = partial(StoreUnavailable, "disk full")
 RACE: Final = partial(Contended, "deadlock")
 
-REQUEST = AssignRequest(
-    account_id=sample.ACCOUNT,
-    app_id=sample.APP,
-    stream_id=sample.STREAM,
-    stream_org_id=sample.ORG,
-    org_id=sample.ORG,
-    session_id="s-1",
-    target=Target(TargetKind.AGENT, "a-3"),
-    callback_url="https://one.example",
-    request_id="req",
-)
+REQUEST = replace(facts.CALL, session_id="s-1", target=Target(TargetKind.AGENT, "a-3"))
 agent_ids = st.sampled_from([*SLOTS, "a-2", "a-3", "a-9"])
 targets = st.one_of(
     st.builds(Target, st.just(TargetKind.AGENT), agent_ids),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from handoff.domain.model import Callback, KeyUse, SessionState, Target, TargetKind, Transfer
+from handoff.domain.model import AssignRequest, Callback, KeyUse, SessionState, Target, TargetKind, Transfer
 from handoff.service.ports import ClaimedCallback, DueLane, LaneShare
 from rigs import sample
 
@@ -52,6 +52,17 @@ CLAIMED = ClaimedCallback(
     claim=1,
     expires_at=CALLBACK.expires_at,
     lease_token="one",
+)
+CALL = AssignRequest(
+    account_id=sample.ACCOUNT,
+    app_id=sample.APP,
+    stream_id=sample.STREAM,
+    stream_org_id=sample.ORG,
+    org_id=sample.ORG,
+    session_id=sample.SESSION,
+    target=Target(TargetKind.AGENT, sample.AGENT),
+    callback_url="https://one.example",
+    request_id="req",
 )
 KEY = KeyUse(
     account_id=sample.ACCOUNT, app_id=sample.APP, key="k", fingerprint="f", transfer_id="tr_1", created_at=1_000

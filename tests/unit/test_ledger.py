@@ -10,14 +10,14 @@ import pytest
 from fakes import FakeClock, FakeIds
 from handoff import Settings, load_directory
 from handoff.domain.lifecycle import Opened
-from handoff.domain.model import AssignRequest, MoveRequest, OpenRequest, Target, TargetKind
+from handoff.domain.model import MoveRequest, OpenRequest, Target, TargetKind
 from handoff.domain.rules import Reassign
 from handoff.service.meter import UNMEASURED
 from handoff.service.outcomes import Answer, IdempotencyKeyReused, Moved, SessionRefused
 from handoff.service.transfer import Transfers
 from handoff.store import tables
 from handoff.stores import open_transfer_store
-from rigs import sample
+from rigs import facts, sample
 from rigs.tables import Tables
 
 PLACE: dict[str, Any] = {
@@ -26,14 +26,7 @@ PLACE: dict[str, Any] = {
     "stream_id": sample.STREAM,
     "request_id": "req",
 }
-CALL = AssignRequest(
-    **PLACE,
-    stream_org_id=sample.ORG,
-    org_id=sample.ORG,
-    session_id=sample.SESSION,
-    target=Target(TargetKind.AGENT, sample.AGENT),
-    callback_url="https://one.example",
-)
+CALL = facts.CALL
 TO_QUEUE = replace(CALL, target=Target(TargetKind.QUEUE, sample.QUEUE))
 OPENING = OpenRequest(**PLACE, org_id=sample.ORG, session_id="s-new", source="web", profile={"name": "Zoë"})
 RELEASE = MoveRequest(**PLACE, session_id=sample.SESSION, kind=TargetKind.BOT, expected_agent_id=None)
