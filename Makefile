@@ -41,10 +41,10 @@ PROOF_kills := tests/proof/test_kills.py
 PROOF_overload := tests/proof/test_overload.py
 PROOF_power := tests/proof/test_power_loss.py
 PROOF_schemathesis := tests/proof/test_schemathesis.py
-PROOFS := clocks, crash, failover, faults, fuzz, isolation, kills, overload, power and schemathesis
+PROOFS := $(sort $(patsubst PROOF_%,%,$(filter PROOF_%,$(.VARIABLES))))
 
 proof: setup ## Run the proofs in their long form, with figures (PART=crash, failover or any other: that one)
-	@test -n "$(PROOF_$(PART))" || { echo "make proof knows PART=$(PROOFS)"; exit 2; }
+	@test -n "$(PROOF_$(PART))" || { echo "make proof knows as PART: $(PROOFS)"; exit 2; }
 	$(BIN)/pytest --long --capture=no $(PROOF_$(PART))
 
 MUTATION := .venv/mutation
