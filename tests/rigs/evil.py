@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Self
 
+from rigs.listening import accept_no_more
+
 _HOUSEKEEPING_TIMEOUT_S = 10.0
 
 # What one flood sends at most: enough to be seen in a process that keeps it, and over within seconds.
@@ -68,6 +70,7 @@ class EvilHost:
 
     async def _close(self) -> None:
         for server in self._servers:
+            await accept_no_more(server.sockets)
             server.close()
         under_way = list(self._talks)
         for task in under_way:

@@ -1,6 +1,7 @@
 """A real HTTP receiver for callbacks, in a thread of its own, that remembers all it was sent."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Self, TypeAlias
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from rigs.listening import accept_no_more
 from rigs.ports import free_port
 
 # Opening and closing a loopback socket takes milliseconds; longer means a broken test run.
@@ -96,9 +98,11 @@ class Receiver:
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", self.port).start()
+            listener = socket.create_server(("127.0.0.1", self.port))
+            await web.SockSite(runner, listener).start()
             self._opened.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, closing.set))
             await closing.wait()
+            await accept_no_more([listener])
         except OSError as problem:
             self._opened.set_exception(problem)
         finally:

@@ -1,4 +1,6 @@
 import base64
+import contextlib
+import gc
 import hmac
 import json
 import socket
@@ -8,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import psycopg
 import pytest
 from jwt.types import Options
 
+from rigs.evil import EvilHost, say
 from rigs.ports import free_port
 from rigs.postgres import PostgresServer, ServerStartError
 from rigs.receiver import Received, Receiver
@@ -269,6 +273,38 @@ def test_a_receiver_comes_back_on_the_port_of_an_earlier_one() -> None:
     with Receiver(port=earlier.port, answer=503) as later:
         assert post(earlier.url(), b"again") == 503
         assert [received.body for received in later.received] == [b"again"]
+
+
+@pytest.mark.parametrize("kind", ["receiver", "evil host"])
+def test_a_listener_that_ends_while_clients_connect_leaves_no_socket(kind: str) -> None:
+    port, over = 0, threading.Event()
+
+    def knock() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
+                connection.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+                connection.recv(100)
+
+    clients = [threading.Thread(target=knock) for _ in range(6)]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for number in range(30):
+            with Receiver() if kind == "receiver" else EvilHost() as listener:
+                port = (
+                    listener.port
+                    if isinstance(listener, Receiver)
+                    else listener.listen(say(b"HTTP/1.1 200 OK\r\n\r\n"))
+                )
+                if not number:
+                    for client in clients:
+                        client.start()
+                assert post(f"http://127.0.0.1:{port}/", b"") == 200
+        over.set()
+        for client in clients:
+            client.join()
+        gc.collect()
+
+    assert [str(one.message) for one in warned] == []
 
 
 @pytest.mark.parametrize("vector", vectors("tokens.json"), ids=token_id)
