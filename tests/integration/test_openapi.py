@@ -16,7 +16,7 @@ from handoff.store import tables
 from handoff.store.engine import open_writer
 from rigs import sample
 from rigs.api import Api, serving, to_agent, to_queue
-from rigs.sample import AGENT, QUEUE
+from rigs.sample import AGENT, OTHER_AGENT, QUEUE
 
 OF_OTHER_CALLS = {
     Refusal.CALLBACK_NOT_FOUND,
@@ -73,6 +73,20 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
     assert problems == []
 
 
+def test_every_body_that_the_page_offers_is_answered_as_its_summary_says(api: Api, operation: dict[str, Any]) -> None:
+    offered = operation["requestBody"]["content"]["application/json"]["examples"]
+    holders = {}
+    for name, example in offered.items():
+        api.reset()
+        if "expectedAgentId" in example["value"]:
+            api.post(json=offered["agent"]["value"])
+        answer = api.post(json=example["value"]).json()
+        holders[name] = answer.get("agentId") or answer["queueId"]
+
+    assert offered["agent"]["value"] == sample.body()
+    assert holders == {"agent": AGENT, "fallback": AGENT, "move": OTHER_AGENT, "queue": QUEUE}
+
+
 def test_every_refusal_stands_under_its_status_with_an_example_and_nothing_else_does(operation: dict[str, Any]) -> None:
     examples = {
         (int(status), code): example["value"]
@@ -121,6 +135,7 @@ def test_the_callback_is_described_with_both_of_its_messages(operation: dict[str
 
 
 def test_what_is_answered_and_told_is_what_the_document_describes(api: Api, document: dict[str, Any]) -> None:
+    api.reset()
     calls = (to_agent(AGENT), to_queue(QUEUE, expectedAgentId=AGENT), to_agent("a-unknown"))
     answers = [api.assign(**changes).json() for changes in calls]
     told = [json.loads(row["body"]) for row in api.rows(tables.callbacks)]

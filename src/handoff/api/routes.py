@@ -18,6 +18,7 @@ from handoff.api.responses import (
     refusals,
 )
 from handoff.api.schemas import (
+    ASSIGN_EXAMPLES,
     AssignedToAgent,
     AssignedToQueue,
     AssignToAgent,
@@ -64,7 +65,12 @@ def _declared(
     *,
     _stream_id: StreamId,
     _body: Annotated[
-        AssignToAgent | AssignToQueue, Body(default_factory=dict, description="Or the same names as query parameters.")
+        AssignToAgent | AssignToQueue,
+        Body(
+            default_factory=dict,
+            description="Or the same names as query parameters.",
+            openapi_examples=ASSIGN_EXAMPLES,
+        ),
     ],
     _callback_url: Annotated[Url | None, Query(alias="callbackUrl", max_length=MAX_URL_CHARS)] = None,
     _org_id: Annotated[Id | None, Query(alias="orgId")] = None,

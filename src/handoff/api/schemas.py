@@ -125,6 +125,26 @@ class AssignToQueue(_Assign):
     queue_id: Id = Field(alias="queueId", description="The queue to assign to.", examples=[_QUEUE])
 
 
+_DOCUMENTED: Final = {"callbackUrl": "http://localhost:8009", "orgId": _ORG, "aId": _AGENT, "botSessionId": _SESSION}
+_TO_QUEUE: Final = {"transferredType": "QUEUE", "queueId": _QUEUE}
+# What the API page offers to try; without them it would show every optional field at once, which no call has.
+ASSIGN_EXAMPLES: Final[dict[str, Any]] = {
+    "agent": {"summary": "To an agent, as documented", "value": _DOCUMENTED},
+    "fallback": {
+        "summary": "To an agent, or else to a queue",
+        "value": {**_DOCUMENTED, "fallback": [{"queueId": _QUEUE}]},
+    },
+    "move": {
+        "summary": "From that agent to another one",
+        "value": {**_DOCUMENTED, "aId": _OTHER_AGENT, "expectedAgentId": _AGENT},
+    },
+    "queue": {
+        "summary": "To a queue",
+        "value": {name: value for name, value in _DOCUMENTED.items() if name != "aId"} | _TO_QUEUE,
+    },
+}
+
+
 class _Assigned(BaseModel):
     session_id: Id = Field(alias="sessionId", examples=[_SESSION])
     status: Literal["transferred"]
