@@ -25,6 +25,7 @@ from handoff.store import tables as t
 from handoff.store.engine import open_writer
 from handoff.stores import open_audit
 from rigs import sample
+from rigs.disks import small_disk
 from rigs.flood import connected, heard, request
 from rigs.power import Disk, missing
 from rigs.service import Service
@@ -54,17 +55,24 @@ def run(*, is_long: bool) -> Run:
     return LONG if is_long else SHORT
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+@contextmanager
+def made(disk: Disk) -> Iterator[Disk]:
+    """The disk while the block lasts. Skips the test where none can be made."""
     reason = missing()
     if reason is not None:
         pytest.skip(f"power loss is not proved here: {reason}")
     with contextlib.ExitStack() as stack:
         try:
-            made = stack.enter_context(Disk(tmp_path))
+            stack.enter_context(disk)
         except subprocess.CalledProcessError as error:
             pytest.skip(f"power loss is not proved here: {error.stderr.decode().strip()}")
-        yield made
+        yield disk
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with made(Disk(tmp_path)) as disk:
+        yield disk
 
 
 async def assign(port: int, session: str, told: set[str]) -> None:
@@ -136,6 +144,38 @@ def test_no_acknowledged_assignment_is_lost_with_the_power(disk: Disk, tmp_path:
 
     print(f"\n{run.cuts} cuts: {len(told)} assignments were acknowledged, {recorded} are there, none is lost")
     assert told
+
+
+def test_no_acknowledged_assignment_is_lost_where_syncs_failed_before_the_power(tmp_path: Path) -> None:
+    told: set[str] = set()
+    with small_disk(tmp_path / "room", megabytes=64) as room, made(Disk(room.folder, megabytes=32)) as disk:
+        url = f"sqlite:///{disk.path}/handoff.db"
+        load_directory(Settings(database_url=url), sample.directory())
+        service = Service(url, folder=tmp_path, settings={"dispatcher": "off", "log_format": "json"})
+        service.start()
+        with httpx.Client(base_url=service.url, headers=sample.headers()) as client:
+
+            def moved() -> int:
+                body = sample.body(aId=None, transferredType="QUEUE", queueId=QUEUES[len(told) % 2])
+                answer = client.post(sample.PATH, json=body)
+                if answer.status_code == 200:
+                    told.add(answer.headers["x-transfer-id"])
+                return answer.status_code
+
+            well = [moved() for _ in range(5)]
+            room.fill()
+            ill = [moved() for _ in range(100)]
+            room.free()
+            well += [moved() for _ in range(5)]
+        os.kill(service.pid, signal.SIGSTOP)
+        disk.cut()
+        service.kill()
+        disk.restore()
+        require_whole(url, told)
+
+    assert well == [200] * 10
+    assert (set(ill), ill[-1]) == ({200, 503}, 503)
+    assert "disk I/O error" in service.log.read_text()
 
 
 # What durability rests on, also where no power can be cut.

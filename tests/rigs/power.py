@@ -1,6 +1,6 @@
 """A disk whose power can be cut: an ext4 file system of its own in a file, which Linux can shut down hard.
 
-It needs root, loop devices and mkfs.ext4; `missing` tells what is not there.
+It needs root, loop devices, mkfs.ext4 and fstrim; `missing` tells what is not there.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-_SIZE: Final = 256 * 1024 * 1024
+_MB: Final = 1 << 20
 # EXT4_IOC_SHUTDOWN, with the flag that lets nothing more get to the disk, not even the journal.
 _SHUTDOWN: Final = 0x8004_587D
 _NO_LOG_FLUSH: Final = 2
@@ -22,7 +22,7 @@ def missing() -> str | None:
     """What this machine lacks for a disk, if it lacks anything."""
     if os.geteuid() != 0:
         return "only root may mount a file system"
-    absent = [name for name in ("mkfs.ext4", "mount", "umount") if shutil.which(name) is None]
+    absent = [name for name in ("mkfs.ext4", "mount", "umount", "fstrim") if shutil.which(name) is None]
     if absent:
         return f"there is no {absent[0]}"
     if not Path("/dev/loop-control").exists():
@@ -31,19 +31,32 @@ def missing() -> str | None:
 
 
 class Disk:
-    """A file system in `folder`, at `path` while the `with` block lasts. Raises CalledProcessError."""
+    """A file system in `folder`, at `path` while the `with` block lasts. Raises CalledProcessError.
 
-    def __init__(self, folder: Path) -> None:
+    Its blocks take room in `folder` as they are first written to. While there is none, the disk fails: Linux takes what
+    is written, and says EIO when it has to be made durable.
+    """
+
+    def __init__(self, folder: Path, *, megabytes: int = 256) -> None:
         self._image = folder / "disk.img"
+        self._bytes = megabytes * _MB
         self.path = folder / "disk"
 
     def __enter__(self) -> Self:
         self.path.mkdir()
         with self._image.open("wb") as image:
-            image.truncate(_SIZE)
+            image.truncate(self._bytes)
         _run("mkfs.ext4", "-q", "-F", self._image)
-        self._mount()
+        self._give_room_to_all_but_free_blocks()
         return self
+
+    def _give_room_to_all_but_free_blocks(self) -> None:
+        """A disk that fails must be able to write its journal, or the file system would go read-only."""
+        sparse = self._image.read_bytes()
+        self._image.unlink()
+        self._image.write_bytes(sparse)
+        self._mount()
+        _run("fstrim", self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
