@@ -18,6 +18,9 @@ from rigs.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
+# Far longer than anything here takes; only a hang ends it.
+PATIENCE_S = 30.0
+
 GOOD = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -139,6 +142,12 @@ def _read_late(port: int, last: bytes) -> bytes:
     return came
 
 
+async def end_of(reader: asyncio.StreamReader) -> None:
+    """Wait until the other side has closed the connection, in whatever way."""
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+
+
 @pytest.mark.parametrize(
     ("begun", "more"),
     [
@@ -154,16 +163,16 @@ async def test_what_goes_on_coming_behind_an_answer_and_is_no_request_ends_the_c
     async with serving(sqlite_url, Impatient) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(begun)
-        reading = asyncio.ensure_future(reader.read())
+        ending = asyncio.ensure_future(end_of(reader))
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(10):
-                while not reading.done():
+            async with asyncio.timeout(PATIENCE_S):
+                while not ending.done():
                     writer.write(more)
                     await writer.drain()
                     await asyncio.sleep(0.02)
+        async with asyncio.timeout(PATIENCE_S):
+            await ending
         writer.close()
-
-    assert reading.done()
 
 
 @pytest.mark.parametrize(("requests", "is_answered"), [(16, True), (2_000, False)])
@@ -177,7 +186,7 @@ async def test_requests_that_wait_for_none_of_their_answers_are_taken_up_to_a_nu
         writer.write(GOOD * (requests - 1) + GOOD.replace(b"host: x", b"connection: close"))
         came = b""
         with contextlib.suppress(ConnectionError):
-            came = await asyncio.wait_for(reader.read(), 10)
+            came = await asyncio.wait_for(reader.read(), PATIENCE_S)
         writer.close()
         after = await answer_to(port, GOOD)
 
@@ -198,7 +207,7 @@ async def test_past_the_limit_the_connection_that_has_been_idle_for_longest_make
         ends[0][1].write(GOOD)
         await ends[0][0].readuntil(b"}")
         answer = await answer_to(port, GOOD)
-        gone = await asyncio.wait_for(ends[1][0].read(), 10)
+        gone = await asyncio.wait_for(ends[1][0].read(), PATIENCE_S)
         answers = []
         for reader, writer in (ends[0], ends[2]):
             writer.write(GOOD)
@@ -220,7 +229,7 @@ async def test_where_every_connection_is_being_served_one_more_is_told_to_come_a
             writer.write("\r\n".join(stream).encode())
             assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 200 OK\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        told = await asyncio.wait_for(reader.read(), 10)
+        told = await asyncio.wait_for(reader.read(), PATIENCE_S)
         for _, each in [*busy, (reader, writer)]:
             each.close()
 
