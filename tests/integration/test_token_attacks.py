@@ -192,6 +192,11 @@ def test_a_claim_that_stands_twice_is_refused_anywhere(api: Api, claims: str) ->
     assert call(api, signed(claims, {"alg": "HS256"})) == INVALID
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+def test_claims_in_another_encoding_than_utf_8_are_refused(api: Api, encoding: str) -> None:
+    assert call(api, signed(json.dumps({"appId": APP}).encode(encoding), {"alg": "HS256"})) == INVALID
+
+
 @pytest.mark.parametrize(
     ("claim", "value"),
     [
@@ -217,11 +222,12 @@ def test_no_other_claim_names_the_app(api: Api, claim: str) -> None:
 
 @pytest.mark.parametrize("size", [8_193, 100_000, 1_000_000])
 def test_a_huge_token_is_refused_unread(api: Api, size: int) -> None:
-    began = time.perf_counter()
-    outcome = call(api, signed({"appId": APP, "note": "x" * size}, {"alg": "HS256"}))
+    answer = api.post(
+        headers={"auth": signed({"appId": APP, "note": "x" * size}, {"alg": "HS256"})}, json=sample.body()
+    )
 
-    assert outcome == INVALID
-    assert time.perf_counter() - began < 1
+    assert refusal(answer) == INVALID
+    assert answer.json()["detail"] == "The token is longer than 8192 characters."
 
 
 def test_a_compressed_payload_is_not_unpacked(api: Api) -> None:
