@@ -179,8 +179,9 @@ async def test_a_redis_that_hangs_holds_up_one_moment_of_calls_and_no_others(
     redis.go_on()
 
     assert all(quota.is_granted and quota.is_stand_in for quota in (*first, *then))
-    assert between - began < 2
-    assert end - between < 0.5
+    # Each by itself would wait a second.
+    assert between - began < len(first) / 5
+    assert end - between < len(then) / 5
     assert (len(done), len(held_up)) == (49, 1)
 
 
