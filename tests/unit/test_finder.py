@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Event, Semaphore
 from typing import Any
@@ -124,15 +124,6 @@ async def test_what_was_found_or_not_is_trusted_and_read_no_second_time(
     assert squares.reads == [[2, 1]]
 
 
-async def test_what_is_trusted_for_no_time_is_read_each_time(squares: Squares) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        finder = Finder(squares, worker=Worker(threads), trust_s=0)
-        found = [await asked(finder, 2, 1) for _ in range(2)]
-
-    assert found == [[4, None]] * 2
-    assert squares.reads == [[2, 1]] * 2
-
-
 async def test_no_number_of_keys_that_are_not_there_pushes_out_one_that_is(
     finder: Finder[int, int], squares: Squares
 ) -> None:
@@ -207,6 +198,15 @@ class Silent(Executor):
         return Future()
 
 
+class AtOnce(Executor):
+    """Does its work where it is given it."""
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> "Future[Any]":
+        done: Future[Any] = Future()
+        done.set_result(work(*given, **named))
+        return done
+
+
 class Skipping(selectors.DefaultSelector):
     """Waits for nothing: time is past at once."""
 
@@ -270,3 +270,46 @@ def test_a_read_whose_turn_never_comes_is_in_nobodys_way(runner: asyncio.Runner)
 
     assert runner.run(scene()) == pytest.approx([5, 5, 5, 11])
     assert threads.taken == 3
+
+
+def test_what_was_found_or_not_is_trusted_for_its_time_and_no_longer(runner: asyncio.Runner) -> None:
+    there = {2: "two"}
+    finder = Finder[int, str](
+        lambda keys: {key: there[key] for key in keys if key in there}, worker=Worker(AtOnce()), trust_s=60
+    )
+
+    async def found_after(*waits_s: int) -> Sequence[Sequence[str | None]]:
+        found = []
+        for wait_s in waits_s:
+            await asyncio.sleep(wait_s)
+            found.append([await finder.find(key) for key in (2, 3)])
+        return found
+
+    async def scene() -> Sequence[Sequence[str | None]]:
+        found = [*await found_after(0)]
+        there[3] = there.pop(2)
+        found += await found_after(59, 1)
+        there[2] = there.pop(3)
+        found += await found_after(59, 1)
+        return found
+
+    assert runner.run(scene()) == [["two", None]] * 2 + [[None, "two"]] * 2 + [["two", None]]
+
+
+def test_what_was_read_anew_is_not_the_first_to_be_forgotten(runner: asyncio.Runner, squares: Squares) -> None:
+    finder = Finder(squares, worker=Worker(AtOnce()), trust_s=60)
+
+    async def scene() -> None:
+        await finder.find(1)
+        await asyncio.sleep(30)
+        others = range(9, 9 + 2 * (MOST_REMEMBERED - 1), 2)
+        for first in range(0, len(others), MOST_KEYS):
+            await asked(finder, *others[first : first + MOST_KEYS])
+        await asyncio.sleep(30)
+        await asked(finder, 1, 3)
+        squares.reads.clear()
+        await finder.find(1)
+
+    runner.run(scene())
+
+    assert squares.reads == []

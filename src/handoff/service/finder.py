@@ -4,16 +4,16 @@ There is no timer. While reads are on their way the next one gathers; a lone loo
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Final, Generic, TypeVar
-
-from cachetools import TTLCache
 
 from handoff.service.ports import StoreError
 from handoff.service.worker import Worker, in_time
 
 Found = TypeVar("Found")
+Kept = TypeVar("Kept")
 Key = TypeVar("Key", bound=Hashable)
 
 Answers = Mapping[Key, Found | StoreError]
@@ -39,9 +39,9 @@ class Finder(Generic[Key, Found]):
     ) -> None:
         self._read = read
         self._worker = worker
-        self._found: TTLCache[Key, Found] = TTLCache(_REMEMBERED, ttl=trust_s)
+        self._found = _Memory[Key, Found](trust_s)
         # Apart, so that no number of made-up names can push out what is there.
-        self._missing: TTLCache[Key, bool] = TTLCache(_REMEMBERED, ttl=trust_s)
+        self._missing = _Memory[Key, bool](trust_s)
         self._turns = asyncio.Semaphore(_READS_AT_A_TIME)
         self._gathered: list[Key] = []
         self._reads: dict[Key, asyncio.Task[Answers[Key, Found]]] = {}
@@ -49,7 +49,8 @@ class Finder(Generic[Key, Found]):
     async def find(self, key: Key) -> Found | None:
         """What has this key, or None. Raises StoreError."""
         # Both are asked in any case: by its work nobody can tell one answer from the other.
-        found, is_missing = self._found.get(key), self._missing.get(key)
+        now_s = asyncio.get_running_loop().time()
+        found, is_missing = self._found.get(key, now_s), self._missing.get(key, now_s)
         if found is not None or is_missing:
             return found
         answers = await asyncio.shield(self._reads.get(key) or self._join(key))
@@ -87,9 +88,33 @@ class Finder(Generic[Key, Found]):
             self._gathered = []
 
     def _remember(self, keys: Sequence[Key], answers: Answers[Key, Found]) -> None:
+        now_s = asyncio.get_running_loop().time()
         for key in keys:
             answer = answers.get(key)
             if answer is None:
-                self._missing[key] = True
+                self._missing.put(key, True, now_s)
             elif not isinstance(answer, StoreError):
-                self._found[key] = answer
+                self._found.put(key, answer, now_s)
+
+
+class _Memory(Generic[Key, Kept]):
+    """Keeps things for `trust_s` seconds; where there are too many, the one that was put in first goes first.
+
+    `now_s` is by a clock that never goes back.
+    """
+
+    def __init__(self, trust_s: float) -> None:
+        self._trust_s = trust_s
+        self._kept: OrderedDict[Key, tuple[Kept, float]] = OrderedDict()
+
+    def get(self, key: Key, now_s: float) -> Kept | None:
+        """What is kept under this key, if it can still be trusted."""
+        kept = self._kept.get(key)
+        return kept[0] if kept is not None and now_s < kept[1] else None
+
+    def put(self, key: Key, kept: Kept, now_s: float) -> None:
+        """Keep it from now on."""
+        self._kept[key] = (kept, now_s + self._trust_s)
+        self._kept.move_to_end(key)
+        if len(self._kept) > _REMEMBERED:
+            self._kept.popitem(last=False)
