@@ -38,10 +38,9 @@ class Squares:
             raise StoreUnavailable("away")
         return {key: Unwritable("seven") if key == 7 else key * key for key in keys if key == 7 or key % 2 == 0}
 
-    async def wait_until_begun(self, reads: int) -> None:
-        """Until so many more are on their way."""
-        for _ in range(reads):
-            assert await asyncio.to_thread(self.begun.acquire, timeout=ENOUGH_S)
+    async def wait_until_begun(self) -> None:
+        """Until one more read is on its way."""
+        assert await asyncio.to_thread(self.begun.acquire, timeout=ENOUGH_S)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def squares() -> Iterator[Squares]:
 @pytest.fixture
 def finder(squares: Squares) -> Iterator[Finder[int, int]]:
     with ThreadPoolExecutor(4) as threads:
-        yield Finder(squares, worker=Worker(threads), trust_s=600)
+        yield Finder(squares, worker=Worker(threads, limit_s=ENOUGH_S), trust_s=600)
         squares.gate.set()
 
 
@@ -84,7 +83,7 @@ async def test_what_is_wanted_while_reads_are_on_their_way_goes_together_in_the_
     tasks = []
     for key in (2, 4):
         tasks.append(asked(finder, key))
-        await squares.wait_until_begun(1)
+        await squares.wait_until_begun()
     for keys in ([6, 8], [3], [10]):
         tasks.append(asked(finder, *keys))
         await asyncio.sleep(0)
@@ -98,7 +97,7 @@ async def test_what_is_wanted_while_reads_are_on_their_way_goes_together_in_the_
 async def test_whoever_asks_for_the_same_waits_for_the_same_read(finder: Finder[int, int], squares: Squares) -> None:
     squares.gate.clear()
     first, second = asked(finder, 2, 2), asked(finder, 2, 1)
-    await squares.wait_until_begun(1)
+    await squares.wait_until_begun()
     third = asked(finder, 1, 2)
     await asyncio.sleep(0)
     squares.gate.set()
@@ -161,7 +160,7 @@ async def test_a_caller_that_goes_away_harms_no_other(finder: Finder[int, int], 
     squares.gate.clear()
     goes, stays = (asyncio.create_task(finder.find(2)) for _ in range(2))
     others = asked(finder, 4, 1)
-    await squares.wait_until_begun(1)
+    await squares.wait_until_begun()
     goes.cancel()
     await asyncio.wait({goes}, timeout=ENOUGH_S)
     squares.gate.set()
@@ -174,7 +173,7 @@ async def test_a_caller_that_goes_away_harms_no_other(finder: Finder[int, int], 
 async def test_a_read_that_hangs_holds_up_none_that_comes_after_it(finder: Finder[int, int], squares: Squares) -> None:
     squares.gate.clear()
     hangs = asked(finder, 2)
-    await squares.wait_until_begun(1)
+    await squares.wait_until_begun()
     hanging, squares.gate = squares.gate, Event()
     squares.gate.set()
     try:

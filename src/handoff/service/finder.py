@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from handoff.service.ports import StoreError
-from handoff.service.worker import Worker, in_time
+from handoff.service.worker import Worker
 
 Found = TypeVar("Found")
 Kept = TypeVar("Kept")
@@ -20,7 +20,7 @@ Answers = Mapping[Key, Found | StoreError]
 
 # One would do, but then one that hangs would be in everybody's way.
 _READS_AT_A_TIME: Final = 2
-# What a read of so many takes is little more than what one takes.
+# A read of so many takes twice as long as a read of one.
 _READ_LIMIT: Final = 256
 # Of what is there, and of what is not. Whoever tries more names than this only makes us read again.
 _REMEMBERED: Final = 10_000
@@ -73,7 +73,7 @@ class Finder(Generic[Key, Found]):
     async def _read_when_it_may(self, keys: Sequence[Key]) -> Answers[Key, Found]:
         """Wait for a turn, during which keys are added, and read."""
         try:
-            async with in_time(), self._turns:
+            async with self._worker.in_time(), self._turns:
                 self._close(keys)
                 answers = await self._worker.run(partial(self._read, keys))
         finally:
