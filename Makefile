@@ -50,8 +50,8 @@ proof: setup ## Run the proofs in their long form, with figures (PART=crash, fai
 MUTATION := .venv/mutation
 # Those that know domain and service and are done in moments; test_used_tokens on SQLite.
 MUTATION_TESTS := $(filter-out %_meter.py,$(wildcard $(foreach name,address_policy claims committer conversation credentials \
-	decide directory_file dispatcher encoding event fallback ids importing lanes ledger lifecycle message presence rate retry \
-	used_tokens,tests/unit/test_$(name)*.py))) tests/contract/test_used_tokens.py \
+	decide directory_file dispatcher encoding event fallback finder ids importing lanes ledger lifecycle message presence rate \
+	retry used_tokens,tests/unit/test_$(name)*.py))) tests/contract/test_used_tokens.py \
 	$(foreach name,decide_machine retry_after retry_times transfers_machine,tests/property/test_$(name).py)
 
 mutation: setup ## Break domain and service line by line, and count what the tests see (ONLY=handoff.domain.*: those)

@@ -20,7 +20,7 @@ AGENTS = 200
 SLOTS = 10_000
 
 # `one`: one token of one app. `many`: 5,000 tokens of eight apps in four accounts. `each`: a token for each call,
-# seen never before. `forged`: a wrong signature. `unknown`: each of an app that does not exist.
+# seen never before. `forged`: a wrong signature. `unknown`: each of another app that does not exist.
 Tokens = Literal["one", "many", "each", "forged", "unknown"]
 
 
@@ -94,11 +94,11 @@ class Calls:
         return (
             f"POST /agentassist/api/v1/public/{stream_id(account)}/assign-conversation HTTP/1.1\r\n"
             f"host: localhost:8000\r\nuser-agent: bench/1\r\naccept: */*\r\ncontent-type: application/json\r\n"
-            f"auth: {_token(self.tokens, number)}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+            f"auth: {_token(self.tokens, number, place)}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
 
-def _token(tokens: Tokens, number: int) -> str:
+def _token(tokens: Tokens, number: int, place: int) -> str:
     match tokens:
         case "one":
             return signed(app_id(0), 0)
@@ -109,7 +109,7 @@ def _token(tokens: Tokens, number: int) -> str:
         case "forged":
             return signed(app_id(0), number % TOKENS, "not the secret of any app, though quite as long as one")
         case "unknown":
-            return signed(f"cs-{number % TOKENS}", 0)
+            return signed.__wrapped__(f"cs-{place}", 0)
 
 
 @cache

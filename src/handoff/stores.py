@@ -43,7 +43,8 @@ def open_transfer_store(settings: Settings) -> TransferStore:
 
 def open_directory(settings: Settings) -> SqlDirectory:
     """The stored apps and streams, for reading."""
-    return SqlDirectory(open_reader(settings.database_url, prepare=settings.database_prepare), open_seals(settings))
+    reader = open_reader(settings.database_url, prepare=settings.database_prepare)
+    return SqlDirectory(reader, batch_for(settings), open_seals(settings))
 
 
 def open_directory_writer(settings: Settings) -> SqlDirectoryWriter:

@@ -25,6 +25,7 @@ from handoff.store.batch_sqlite import SqliteBatch
 from handoff.store.callbacks import SqlCallbacks
 from handoff.store.conversations import SqlConversations
 from handoff.store.depth import SqlOutboxDepth
+from handoff.store.directory import SqlDirectory
 from handoff.store.engine import is_sqlite, open_writer
 from handoff.store.events import SqlFeed
 from handoff.store.feed import to_feed
@@ -32,6 +33,7 @@ from handoff.store.history import SqlHistory
 from handoff.store.outbox import SqlOutbox
 from handoff.store.queues import SqlQueues
 from handoff.store.retention import SqlRetention
+from handoff.store.sealing import Seals
 from handoff.store.transfers import SqlTransferStore
 from rigs import facts, feed, sample
 
@@ -227,6 +229,18 @@ def test_the_statements_of_the_feed_scan_no_table(stored: Settings, engine: Engi
 
     assert len(plans.found) >= 13
     assert [plan for plan in plans.found if any(scan in plan for scan in (*scans, "SCAN e"))] == []
+
+
+def test_the_statements_of_the_front_door_scan_no_table(stored: Settings, engine: Engine) -> None:
+    plans, batch, scans = watched(engine, stored)
+    store = SqlDirectory(engine, batch, Seals())
+    store.find_apps([sample.APP, "cs-unknown"])
+    store.find_streams([(sample.ACCOUNT, sample.STREAM), (sample.ACCOUNT, "st-unknown")])
+    store.close()
+
+    assert len(plans.found) == 2
+    assert [plan for plan in plans.found if any(one in plan for one in (*scans, "SCAN apps", "SCAN streams"))] == []
+    assert "apps_app_id" in plans.found[0]
 
 
 def test_the_outboxs_depth_is_read_from_its_indexes(stored: Settings, engine: Engine) -> None:

@@ -28,7 +28,7 @@ _COMPARED: Final = re.compile(rf"(?<![.\w]){_ACCOUNT}\s*(?:=|\bIN\b)\s*(?:{_ACCO
 
 # Those that are of all accounts by their nature, the tables of which they are, and why.
 OF_ALL_ACCOUNTS: Final[Mapping[str, tuple[set[str], str]]] = {
-    "directory.py:_first": ({"apps"}, "a token names its app and no account: the account is what is looked up"),
+    "directory.py:find_apps": ({"apps"}, "a token names its app and no account: the account is what is looked up"),
     "apps.py:get": ({"apps"}, "an operator names an app as tokens do"),
     "accounts.py:accounts_in": ({"apps"}, "an operator's list may be of all accounts"),
     "agents.py:accounts": ({"agents"}, "an operator who names no account is asked which of these"),

@@ -31,6 +31,7 @@ from handoff.domain.retry import Attempt, Verdict
 
 KeyName = tuple[str, str, str]
 TransferKey = tuple[str, str]
+StreamKey = tuple[str, str]
 
 
 class StoreError(Exception):
@@ -282,12 +283,12 @@ class Sender(Protocol):
 class DirectoryStore(Protocol):
     """Apps and streams, read outside any transfer's transaction. Synchronous."""
 
-    def find_app(self, app_id: str) -> App | None:
-        """The app with this id, of whatever account."""
+    def find_apps(self, app_ids: Collection[str]) -> Mapping[str, App | StoreError]:
+        """The apps with these ids, of whatever account; for one whose secrets no key opens, the error."""
         ...
 
-    def find_stream(self, account_id: str, stream_id: str) -> Stream | None:
-        """The stream, if the account has it."""
+    def find_streams(self, keys: Collection[StreamKey]) -> Mapping[StreamKey, Stream]:
+        """Of these streams, each named with its account, those that are there."""
         ...
 
     def check_ready(self) -> None:
