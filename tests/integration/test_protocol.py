@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -236,3 +237,38 @@ async def test_where_every_connection_is_being_served_one_more_is_told_to_come_a
     assert told.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 1\r\n" in told
     assert b'"code":"overloaded"' in told
+
+
+def offering(protocol: str, *, is_chunked: bool) -> tuple[bytes, bytes]:
+    """Head and body of the documented call by a client that would rather speak another protocol."""
+    body = json.dumps(sample.body()).encode()
+    length = "transfer-encoding: chunked" if is_chunked else f"content-length: {len(body)}"
+    head = [f"POST {sample.PATH} HTTP/1.1", "host: x", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}"]
+    head += ["HTTP2-Settings: AAEAAEAAAAIAAAAB", f"auth: {sample.token()}", length, "\r\n"]
+    return "\r\n".join(head).encode(), b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if is_chunked else body
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["by its length", "in chunks"])
+@pytest.mark.parametrize("cut", ["nowhere", "in the head", "behind the head", "in the body"])
+async def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_not(
+    sqlite_url: str,
+    protocol: str,
+    is_chunked: bool,  # noqa: FBT001 (a case)
+    cut: str,
+) -> None:
+    load_directory(Settings(database_url=sqlite_url), sample.directory())
+    head, body = offering(protocol, is_chunked=is_chunked)
+    request = head + body
+    place = {"nowhere": 0, "in the head": 150, "behind the head": len(head), "in the body": -3}[cut]
+    async with serving(sqlite_url) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request[:place])
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(request[place:] + GOOD.replace(b"host: x", b"connection: close"))
+        came = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+
+    assert came.count(b"HTTP/1.1 ") == came.count(b"HTTP/1.1 200 OK\r\n") == len([request, GOOD])
+    assert b'"status":"transferred"' in came

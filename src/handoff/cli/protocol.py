@@ -3,16 +3,15 @@
 import asyncio
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from handoff.api.parameters import IS_WHOLE
 from handoff.cli.paired_writes import PairedWrites
 from handoff.cli.room import Room
+from handoff.cli.upgrades import OneProtocol
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class BoundedHttpProtocol(OneProtocol):
     """Closes a connection whose request line and headers are too long, or do not come; or whose client reads nothing.
 
     `longest_head` is in bytes: a long callbackUrl in the query fits many times over. `head_timeout_s` is in seconds,
