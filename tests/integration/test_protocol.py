@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import pytest
 import uvicorn
@@ -15,7 +16,6 @@ from handoff import Settings, create_app, load_directory
 from handoff.cli.protocol import BoundedHttpProtocol
 from handoff.cli.room import Room
 from rigs import feed, sample
-from rigs.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -38,15 +38,20 @@ class Unread(BoundedHttpProtocol):
 
 
 @asynccontextmanager
-async def serving(url: str, protocol: type[BoundedHttpProtocol] = BoundedHttpProtocol) -> AsyncIterator[int]:
+async def serving(
+    url: str, protocol: type[BoundedHttpProtocol] = BoundedHttpProtocol, **settings: int
+) -> AsyncIterator[int]:
     """The port of a server in this event loop."""
-    app = create_app(Settings(database_url=url, dispatcher="off"))
-    config = uvicorn.Config(app, port=free_port(), http=protocol, log_config=None, access_log=False)
+    app = create_app(Settings(database_url=url, dispatcher="off", **settings))  # type: ignore[arg-type] # by their names
+    config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False)
     server = uvicorn.Server(config)
-    task = asyncio.get_running_loop().create_task(server.serve())
+    listener = socket.create_server(("127.0.0.1", 0))
+    if issubclass(protocol, Watched):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    task = asyncio.get_running_loop().create_task(server.serve([listener]))
     while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
         await asyncio.sleep(0.01)
-    yield config.port
+    yield listener.getsockname()[1]
     server.should_exit = True
     await task
 
@@ -272,3 +277,88 @@ async def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_not(
 
     assert came.count(b"HTTP/1.1 ") == came.count(b"HTTP/1.1 200 OK\r\n") == len([request, GOOD])
     assert b'"status":"transferred"' in came
+
+
+LONG = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def reading_nothing(port: int, request: bytes) -> socket.socket:
+    """The client's end of a connection over which this was asked, and no answer is read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024)
+    client.connect(("127.0.0.1", port))
+    client.sendall(request)
+    return client
+
+
+class Watched(Unread):
+    """Tells which connections the server has, three at most. The network takes little of an answer at one time."""
+
+    room = Room(3)
+    inside: ClassVar[set[BoundedHttpProtocol]] = set()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        self.inside.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.inside.discard(self)
+        super().connection_lost(exc)
+
+
+class Patient(Watched):
+    """Would wait for a reader for longer than any test takes."""
+
+    stall_s = 600.0
+    room = Room(3)
+
+
+async def at_most(connections: int) -> None:
+    """Wait until the server has no more than so many."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(Watched.inside) > connections:  # noqa: ASYNC110 (a connection that ends tells nobody)
+            await asyncio.sleep(0.01)
+
+
+async def test_the_rest_of_an_answer_that_nobody_reads_keeps_no_connection_that_is_to_be_closed(
+    sqlite_url: str,
+) -> None:
+    async with serving(sqlite_url, Watched) as port:
+        client = await asyncio.to_thread(reading_nothing, port, LONG.replace(b"host: x", b"connection: close"))
+        await answer_to(port, GOOD)
+        await at_most(0)
+        client.close()
+
+
+async def test_whoever_reads_nothing_makes_room_at_once_for_those_who_do(sqlite_url: str) -> None:
+    async with serving(sqlite_url, Patient) as port:
+        clients = [await asyncio.to_thread(reading_nothing, port, LONG) for _ in range(3)]
+        answers, ends = [], []
+        for _ in clients:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(GOOD)
+            answers.append(await reader.readuntil(b"\r\n"))
+            ends.append(writer)
+        await at_most(len(ends))
+        for client in clients:
+            client.close()
+        for end in ends:
+            end.close()
+
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * 3
+
+
+async def test_a_stream_ends_with_its_connection_though_more_was_asked_over_it(sqlite_url: str) -> None:
+    load_directory(Settings(database_url=sqlite_url), feed.directory())
+    head = [f"GET {feed.PATH} HTTP/1.1", "host: x", "accept: text/event-stream", f"auth: {sample.token()}", "\r\n"]
+    stream = "\r\n".join(head).encode()
+    async with serving(sqlite_url, event_streams_limit=1) as port, asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(stream + GOOD)
+        first = await reader.readuntil(b"\r\n")
+        writer.close()
+        second = b""
+        while second != b"HTTP/1.1 200 OK\r\n":
+            second = await answer_to(port, stream)
+
+    assert first == b"HTTP/1.1 200 OK\r\n"

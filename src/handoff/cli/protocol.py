@@ -3,6 +3,9 @@
 import asyncio
 from typing import Any, Final, cast
 
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 from handoff.api.parameters import IS_WHOLE
 from handoff.cli.paired_writes import PairedWrites
 from handoff.cli.room import Room
@@ -16,8 +19,10 @@ class BoundedHttpProtocol(OneProtocol):
 
     `longest_head` is in bytes: a long callbackUrl in the query fits many times over. `head_timeout_s` is in seconds,
     and also for the rest of a body that was answered before it had come. So is `stall_s`: how long some 64 KiB of an
-    answer may wait to be read on. A server that stops waits for `last_stall_s` only. `most_waiting` requests may be
-    sent before the first is answered. `room` is that of all connections of a server; None: any number.
+    answer may wait to be read on, and the rest of one whose connection is closed then. A server that stops waits for
+    `last_stall_s` only; a connection that has to leave is waited for no longer than `leaving_s`, in which the network
+    takes what it will take at once. `most_waiting` requests may be sent before the first is answered. `room` is that
+    of all connections of a server; None: any number.
     """
 
     room: Room | None = None
@@ -26,7 +31,9 @@ class BoundedHttpProtocol(OneProtocol):
     head_timeout_s = 20.0
     stall_s = 60.0
     last_stall_s = 2.0
+    leaving_s = 0.1
 
+    _served: RequestResponseCycle | None = None
     _head_bytes = 0
     _is_in_head = False
     _deadline: asyncio.TimerHandle | None = None
@@ -34,7 +41,7 @@ class BoundedHttpProtocol(OneProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin to wait for the first request."""
-        super().connection_made(cast("asyncio.Transport", PairedWrites(transport, self.loop)))
+        super().connection_made(cast("asyncio.Transport", PairedWrites(transport, self.loop, self._wait_for_reader)))
         self._arm()
         if self.room is not None:
             self.room.enter(self)
@@ -48,14 +55,18 @@ class BoundedHttpProtocol(OneProtocol):
         """Close the connection, with these as its last words."""
         self.transport.write(words)
         self.transport.close()
+        self._wait_for_reader(self.leaving_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Wait for nothing more, and tell so the request that is being served; uvicorn tells the last one that came."""
         self._disarm()
         self._unstall()
         if self.room is not None:
             self.room.forget(self)
         super().connection_lost(exc)
+        if self._served is not None:
+            self._served.disconnected = True
+            self._served.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and count it as long as it completes no head."""
@@ -90,14 +101,20 @@ class BoundedHttpProtocol(OneProtocol):
             self.room.note(self)
         return super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
     def pause_writing(self) -> None:
         """The client reads more slowly than it is answered."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.stall_s, self.transport.abort)
+        self._wait_for_reader()
 
     def resume_writing(self) -> None:
         """It has read on."""
         self._unstall()
+        if self.transport.is_closing():  # and is to read the rest as well
+            self._wait_for_reader()
         super().resume_writing()
 
     def shutdown(self) -> None:
@@ -105,8 +122,11 @@ class BoundedHttpProtocol(OneProtocol):
         super().shutdown()
         self.stall_s = self.last_stall_s
         if self._stalled is not None:
-            self._unstall()
-            self._stalled = self.loop.call_later(self.stall_s, self.transport.abort)
+            self._wait_for_reader()
+
+    def _wait_for_reader(self, longest_s: float | None = None) -> None:
+        self._unstall()
+        self._stalled = self.loop.call_later(longest_s or self.stall_s, self.transport.abort)
 
     def _unstall(self) -> None:
         if self._stalled is not None:
