@@ -147,6 +147,8 @@ class ThreadConnection:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
+        # Its own, which any thread may look at: SQLAlchemy would look after a connection that is lost, and connect.
+        self._driver: object = None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -155,6 +157,7 @@ class ThreadConnection:
             with translated():
                 if self._connection is None:
                     self._connection = self._engine.connect()
+                    self._driver = self._connection.connection.driver_connection
                 with self._connection.begin():
                     yield self._connection
         except (Contended, Unwritable):
@@ -166,17 +169,17 @@ class ThreadConnection:
     def abort(self) -> None:
         """Break the connection under the thread that uses it, which then fails; called from another thread.
 
-        For a server that is silent while its connection looks well. SQLite's waits are bounded by themselves.
+        For a server that is silent while its connection looks well; of one that is gone nothing has to be broken.
+        SQLite's waits are bounded by themselves.
         """
-        connection = self._connection
-        driver = connection.connection.driver_connection if connection is not None else None
-        if isinstance(driver, psycopg.Connection) and not driver.closed:
-            with socket.socket(fileno=os.dup(driver.fileno())) as twin:
+        driver = self._driver
+        if isinstance(driver, psycopg.Connection):
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(driver.fileno())) as twin:
                 twin.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the connection; the next transaction opens another."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
             connection.invalidate()
             connection.close()
