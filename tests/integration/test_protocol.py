@@ -148,6 +148,21 @@ def _read_late(port: int, last: bytes) -> bytes:
     return came
 
 
+async def test_requests_before_a_head_do_not_count_as_part_of_it(sqlite_url: str) -> None:
+    one = b"POST /livez HTTP/1.1\r\ncontent-length: 8000\r\n\r\n" + b"x" * 8_000
+    last = GOOD.replace(b"host: x", b"connection: close")
+    async with serving(sqlite_url) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(one * 12 + last[:20])
+        answers = [await asyncio.wait_for(reader.readuntil(b"HTTP/1.1 405 "), PATIENCE_S) for _ in range(12)]
+        writer.write(last[20:])
+        rest = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+
+    assert len(answers) == 12
+    assert b"HTTP/1.1 200 OK" in rest
+
+
 async def end_of(reader: asyncio.StreamReader) -> None:
     """Wait until the other side has closed the connection, in whatever way."""
     with contextlib.suppress(ConnectionError):

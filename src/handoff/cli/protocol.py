@@ -36,6 +36,7 @@ class BoundedHttpProtocol(OneProtocol):
     _served: RequestResponseCycle | None = None
     _head_bytes = 0
     _is_in_head = False
+    _is_head_alone = True
     _deadline: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
@@ -69,12 +70,13 @@ class BoundedHttpProtocol(OneProtocol):
             self._served.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and count it as long as it completes no head."""
+        """Take what came, and count it as long as it is of a head alone."""
+        self._is_head_alone = True
         super().data_received(data)
         # Most heads come in one piece, and need no clock. What belongs to no request that is served does.
         if self._deadline is None and (self._is_in_head or self.is_idle):
             self._arm()
-        if self._is_in_head:
+        if self._is_in_head and self._is_head_alone:
             self._head_bytes += len(data)
             if self._head_bytes > self.longest_head and not self.transport.is_closing():
                 self.leave(_TOO_LARGE)
@@ -136,6 +138,7 @@ class BoundedHttpProtocol(OneProtocol):
     def on_message_complete(self) -> None:
         """The body is complete: if that comes before the application's turn, it need not wait for it."""
         super().on_message_complete()
+        self._is_head_alone = False
         cast("dict[str, Any]", self.scope)[IS_WHOLE] = True
 
     def _arm(self) -> None:
