@@ -30,8 +30,7 @@ class OneProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> Any:  # noqa: ANN401 (as in uvicorn)
         """The head is complete; nothing comes of one that offers another protocol."""
-        method = self.parser.get_method()
-        if not self.parser.should_upgrade() or method == _CONNECT:
+        if not self.parser.should_upgrade() or (method := self.parser.get_method()) == _CONNECT:
             return super().on_headers_complete()
         lines = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
         lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
