@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -126,6 +127,19 @@ def test_a_store_that_is_not_there_is_unavailable(database_url: str, tmp_path: P
 
     with pytest.raises(StoreUnavailable), store.begin():
         pass
+
+
+@pytest.mark.parametrize("password", ["hush%hush", "hush hush", "not@hush", "hush@not@hush"])
+def test_a_url_that_cannot_be_read_does_not_give_its_password_away(password: str) -> None:
+    away = f"postgresql://somebody:{password}@127.0.0.1:{free_port()}/none"
+    store = open_transfer_store(Settings(database_url=away))
+
+    with pytest.raises(StoreUnavailable) as caught, store.begin():
+        pass
+    told = "".join(traceback.format_exception(caught.value)) + str(caught.value)
+
+    assert "%25" in told
+    assert "hush" not in told
 
 
 def test_a_row_that_somebody_keeps_locked_fails_its_transaction_only(postgres_url: str) -> None:

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
-from handoff.service.ports import Contended, StoreError, Unwritable
+from handoff.service.ports import Contended, StoreError, StoreUnavailable, Unwritable
 from handoff.store.errors import translated
 
 # A writer of another process holds the SQLite lock for one commit; five seconds of waiting mean that it hangs.
@@ -39,6 +39,10 @@ _POSTGRES_DEFAULTS: Final[Mapping[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
+_NO_URL: Final = (
+    "HANDOFF_DATABASE_URL is no URL of PostgreSQL, or has a parameter that PostgreSQL does not know: "
+    "in user and password write % as %25, @ as %40, / as %2F and a space as %20"
+)
 # Reads are few and cached: two connections serve them, and none is trusted without a ping.
 _READER_POOL: Final = {"poolclass": QueuePool, "pool_size": 2, "max_overflow": 2, "pool_pre_ping": True}
 
@@ -137,7 +141,16 @@ async def async_connect(url: str) -> psycopg.AsyncConnection[Any]:
 
 
 def _unset_defaults(url: str) -> dict[str, Any]:
-    given = conninfo_to_dict(url)
+    """The bounds that the URL does not set itself. Raises StoreUnavailable for one that is none.
+
+    libpq quotes what it cannot read, and takes the rest of a password for a host: neither may come into a log.
+    """
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise StoreUnavailable(_NO_URL) from None
+    if "@" in str(given.get("host")):
+        raise StoreUnavailable(_NO_URL)
     return {name: value for name, value in _POSTGRES_DEFAULTS.items() if name not in given}
 
 
