@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -185,9 +186,12 @@ class Settings(BaseSettings):
     @field_validator("rate_limit_store")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        if value is None or _is_redis_url(value.get_secret_value()):
             return value
-        raise ValueError("use redis://host:port/number, rediss:// for TLS, or unix:///path/to/socket")
+        raise ValueError(
+            "use redis://host:port/number, rediss:// for TLS, or unix:///path/to/socket; in a password write / as %2F, "
+            "# as %23 and ? as %3F"
+        )
 
     @field_validator("secret_keys")
     @classmethod
@@ -274,6 +278,14 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         service = name.removesuffix("_PORT").lower().replace("_", "-")
         said += f" (Kubernetes sets this for a service named {service}: set enableServiceLinks: false)"
     return f"{name}: {said}"
+
+
+def _is_redis_url(url: str) -> bool:
+    """Whether it is one, with a port that is a number: else the client would quote what is part of a password."""
+    try:
+        return url.startswith(("redis://", "rediss://", "unix://")) and urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

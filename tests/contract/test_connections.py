@@ -1,13 +1,18 @@
 """Connections that break, hang or were never there, and what the store's errors say of it."""
 
+import contextlib
+import os
+import socket
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from handoff import Settings, load_directory
 from handoff.migrating import migrate_store
@@ -39,6 +44,39 @@ def test_a_server_that_is_silent_is_cut_off_from_another_thread(postgres_url: st
     with connection.transaction() as another:
         assert another.scalar(text("SELECT 1")) == 1
     connection.close()
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_a_connection_that_is_gone_already_can_be_cut_off_all_the_same(
+    postgres_url: str,
+    is_noticed: bool,  # noqa: FBT001 (a case)
+) -> None:
+    connection = ThreadConnection(open_writer(postgres_url))
+    times = 0
+    with pytest.raises(StoreUnavailable), connection.transaction() as open_one:
+        driver = open_one.connection.driver_connection
+        with psycopg.connect(postgres_url) as other:
+            other.execute("SELECT pg_terminate_backend(%s)", [driver.info.backend_pid])  # type: ignore[union-attr]
+        if is_noticed:
+            with pytest.raises(DBAPIError):
+                open_one.execute(text("SELECT 1"))
+        else:
+            reset(driver.fileno())  # type: ignore[union-attr]
+        connection.abort()
+        connection.abort()
+        times = 2
+        open_one.execute(text("SELECT 1"))
+    connection.abort()
+
+    assert times == 2
+
+
+def reset(connected: int) -> None:
+    """Send until the other side, which is gone, answers with a reset."""
+    with socket.socket(fileno=os.dup(connected)) as twin, contextlib.suppress(ConnectionError):
+        while True:
+            twin.send(b"x")
+            time.sleep(0.01)
 
 
 def test_a_backend_that_was_ended_is_a_lost_connection_and_the_next_one_works(
@@ -89,6 +127,19 @@ def test_a_store_that_is_not_there_is_unavailable(database_url: str, tmp_path: P
 
     with pytest.raises(StoreUnavailable), store.begin():
         pass
+
+
+@pytest.mark.parametrize("password", ["hush%hush", "hush hush", "not@hush", "hush@not@hush"])
+def test_a_url_that_cannot_be_read_does_not_give_its_password_away(password: str) -> None:
+    away = f"postgresql://somebody:{password}@127.0.0.1:{free_port()}/none"
+    store = open_transfer_store(Settings(database_url=away))
+
+    with pytest.raises(StoreUnavailable) as caught, store.begin():
+        pass
+    told = "".join(traceback.format_exception(caught.value)) + str(caught.value)
+
+    assert "%25" in told
+    assert "hush" not in told
 
 
 def test_a_row_that_somebody_keeps_locked_fails_its_transaction_only(postgres_url: str) -> None:

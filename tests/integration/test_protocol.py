@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import pytest
 import uvicorn
@@ -14,7 +16,6 @@ from handoff import Settings, create_app, load_directory
 from handoff.cli.protocol import BoundedHttpProtocol
 from handoff.cli.room import Room
 from rigs import feed, sample
-from rigs.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -37,15 +38,20 @@ class Unread(BoundedHttpProtocol):
 
 
 @asynccontextmanager
-async def serving(url: str, protocol: type[BoundedHttpProtocol] = BoundedHttpProtocol) -> AsyncIterator[int]:
+async def serving(
+    url: str, protocol: type[BoundedHttpProtocol] = BoundedHttpProtocol, **settings: int
+) -> AsyncIterator[int]:
     """The port of a server in this event loop."""
-    app = create_app(Settings(database_url=url, dispatcher="off"))
-    config = uvicorn.Config(app, port=free_port(), http=protocol, log_config=None, access_log=False)
+    app = create_app(Settings(database_url=url, dispatcher="off", **settings))  # type: ignore[arg-type] # by their names
+    config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False)
     server = uvicorn.Server(config)
-    task = asyncio.get_running_loop().create_task(server.serve())
+    listener = socket.create_server(("127.0.0.1", 0))
+    if issubclass(protocol, Watched):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    task = asyncio.get_running_loop().create_task(server.serve([listener]))
     while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
         await asyncio.sleep(0.01)
-    yield config.port
+    yield listener.getsockname()[1]
     server.should_exit = True
     await task
 
@@ -142,6 +148,21 @@ def _read_late(port: int, last: bytes) -> bytes:
     return came
 
 
+async def test_requests_before_a_head_do_not_count_as_part_of_it(sqlite_url: str) -> None:
+    one = b"POST /livez HTTP/1.1\r\ncontent-length: 8000\r\n\r\n" + b"x" * 8_000
+    last = GOOD.replace(b"host: x", b"connection: close")
+    async with serving(sqlite_url) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(one * 12 + last[:20])
+        answers = [await asyncio.wait_for(reader.readuntil(b"HTTP/1.1 405 "), PATIENCE_S) for _ in range(12)]
+        writer.write(last[20:])
+        rest = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+
+    assert len(answers) == 12
+    assert b"HTTP/1.1 200 OK" in rest
+
+
 async def end_of(reader: asyncio.StreamReader) -> None:
     """Wait until the other side has closed the connection, in whatever way."""
     with contextlib.suppress(ConnectionError):
@@ -236,3 +257,123 @@ async def test_where_every_connection_is_being_served_one_more_is_told_to_come_a
     assert told.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 1\r\n" in told
     assert b'"code":"overloaded"' in told
+
+
+def offering(protocol: str, *, is_chunked: bool) -> tuple[bytes, bytes]:
+    """Head and body of the documented call by a client that would rather speak another protocol."""
+    body = json.dumps(sample.body()).encode()
+    length = "transfer-encoding: chunked" if is_chunked else f"content-length: {len(body)}"
+    head = [f"POST {sample.PATH} HTTP/1.1", "host: x", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}"]
+    head += ["HTTP2-Settings: AAEAAEAAAAIAAAAB", f"auth: {sample.token()}", length, "\r\n"]
+    return "\r\n".join(head).encode(), b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if is_chunked else body
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["by its length", "in chunks"])
+@pytest.mark.parametrize("cut", ["nowhere", "in the head", "behind the head", "in the body"])
+async def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_not(
+    sqlite_url: str,
+    protocol: str,
+    is_chunked: bool,  # noqa: FBT001 (a case)
+    cut: str,
+) -> None:
+    load_directory(Settings(database_url=sqlite_url), sample.directory())
+    head, body = offering(protocol, is_chunked=is_chunked)
+    request = head + body
+    place = {"nowhere": 0, "in the head": 150, "behind the head": len(head), "in the body": -3}[cut]
+    async with serving(sqlite_url) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request[:place])
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(request[place:] + GOOD.replace(b"host: x", b"connection: close"))
+        came = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+
+    assert came.count(b"HTTP/1.1 ") == came.count(b"HTTP/1.1 200 OK\r\n") == len([request, GOOD])
+    assert b'"status":"transferred"' in came
+
+
+LONG = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def reading_nothing(port: int, request: bytes) -> socket.socket:
+    """The client's end of a connection over which this was asked, and no answer is read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024)
+    client.connect(("127.0.0.1", port))
+    client.sendall(request)
+    return client
+
+
+class Watched(Unread):
+    """Tells which connections the server has, three at most. The network takes little of an answer at one time."""
+
+    room = Room(3)
+    inside: ClassVar[set[BoundedHttpProtocol]] = set()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        self.inside.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.inside.discard(self)
+        super().connection_lost(exc)
+
+
+class Patient(Watched):
+    """Would wait for a reader for longer than any test takes."""
+
+    stall_s = 600.0
+    room = Room(3)
+
+
+async def at_most(connections: int) -> None:
+    """Wait until the server has no more than so many."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(Watched.inside) > connections:  # noqa: ASYNC110 (a connection that ends tells nobody)
+            await asyncio.sleep(0.01)
+
+
+async def test_the_rest_of_an_answer_that_nobody_reads_keeps_no_connection_that_is_to_be_closed(
+    sqlite_url: str,
+) -> None:
+    async with serving(sqlite_url, Watched) as port:
+        client = await asyncio.to_thread(reading_nothing, port, LONG.replace(b"host: x", b"connection: close"))
+        await answer_to(port, GOOD)
+        await at_most(0)
+        client.close()
+
+
+async def test_whoever_reads_nothing_makes_room_at_once_for_those_who_do(sqlite_url: str) -> None:
+    async with serving(sqlite_url, Patient) as port:
+        clients = [await asyncio.to_thread(reading_nothing, port, LONG) for _ in range(3)]
+        answers, ends = [], []
+        for _ in clients:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(GOOD)
+            answers.append(await reader.readuntil(b"\r\n"))
+            ends.append(writer)
+        await at_most(len(ends))
+        for client in clients:
+            client.close()
+        for end in ends:
+            end.close()
+
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * 3
+
+
+async def test_a_stream_ends_with_its_connection_though_more_was_asked_over_it(sqlite_url: str) -> None:
+    load_directory(Settings(database_url=sqlite_url), feed.directory())
+    head = [f"GET {feed.PATH} HTTP/1.1", "host: x", "accept: text/event-stream", f"auth: {sample.token()}", "\r\n"]
+    stream = "\r\n".join(head).encode()
+    async with serving(sqlite_url, event_streams_limit=1) as port, asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(stream + GOOD)
+        first = await reader.readuntil(b"\r\n")
+        writer.close()
+        second = b""
+        while second != b"HTTP/1.1 200 OK\r\n":
+            second = await answer_to(port, stream)
+
+    assert first == b"HTTP/1.1 200 OK\r\n"

@@ -1,5 +1,6 @@
 """Sessions over HTTP: opened, closed, released, and everything that was tried with them."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,19 @@ def test_a_session_is_opened_once_and_is_the_same_ever_after(service: api.Api) -
     assert "x-transfer-id" not in first.headers
     assert first.headers["x-request-id"]
     assert kinds(service) == ["session.opened"]
+
+
+def test_what_is_kept_of_a_contact_comes_back_in_the_order_and_with_the_numbers_that_were_sent(
+    service: api.Api,
+) -> None:
+    sent = '{"zip":1.0,"age":{"to":12345678901234567890123,"from":-0.0},"more":[1e+300,5e-324,0.1,null,true,"\u2028"]}'
+    told = post(service, "/conversations", {"botSessionId": "s-1", "userInfo": json.loads(sent)})
+    found = get(service, "/conversations/sessions/s-1")
+    nothing = post(service, "/conversations", {"botSessionId": "s-2"})
+
+    as_sent = [json.dumps(json.loads(sent))] * 2
+    assert [json.dumps(one.json()["userInfo"]) for one in (told, found)] == as_sent
+    assert nothing.json()["userInfo"] == {}
 
 
 def test_a_session_that_was_opened_can_be_assigned(service: api.Api) -> None:

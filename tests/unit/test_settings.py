@@ -202,6 +202,8 @@ def test_a_secret_is_not_shown(loaded: Any, refused: Any) -> None:
     assert KEY not in shown
     assert "half-a-key" not in "".join(refused(secret_keys=f"{KEY},half-a-key"))
     assert SECRET not in "".join(refused(secret_keys=KEY, rate_limit_store=store.replace("redis", "rediz")))
+    for password in ("hush/no", "hush#no", "hush?no", "[hush"):
+        assert "hush" not in "".join(refused(rate_limit_store=f"redis://:{password}@localhost:6379"))
 
 
 def test_a_rate_is_a_number_and_a_period(loaded: Any) -> None:

@@ -5,6 +5,7 @@ it checks the body's bytes once, answers recorded bytes, and so spends little mo
 """
 
 import re
+from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -29,6 +30,9 @@ from handoff.service.ports import StoreError, StoreUnavailable
 
 _OK: Final = 200
 _PROBLEM: Final = PROBLEM_JSON.encode()
+_STOPPED: Final = (
+    "The service stopped meanwhile; should it have recorded the transfer, a repeat gets the same answer: repeat it."
+)
 # What the log and the metrics call a call that left nothing.
 _DRY_RUN: Final = "dry_run"
 KEY_PATTERN: Final = "[!-~]{1,255}"
@@ -103,11 +107,20 @@ async def _handle(request: Request) -> Response:
             "This Idempotency-Key came with another request before: use a fresh one for each request.",
             facts,
         )
-    except Overloaded as error:
-        return refused(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", facts)
-    except StoreError as error:
-        facts.reason = str(error)
-        return refused(Refusal.STORE_UNAVAILABLE, _unavailable(error), facts)
+    except (Overloaded, StoreError, CancelledError) as error:
+        return _put_off(error, facts)
+
+
+def _put_off(error: Overloaded | StoreError | CancelledError, facts: RequestFacts) -> Response:
+    match error:
+        case Overloaded():
+            return refused(Refusal.OVERLOADED, f"Nothing was recorded, repeat the request: {error}.", facts)
+        case StoreError():
+            facts.reason = str(error)
+            return refused(Refusal.STORE_UNAVAILABLE, _unavailable(error), facts)
+        case CancelledError():  # by a server that stops and waits no longer; the transaction may go on
+            facts.reason = "the server stopped"
+            return refused(Refusal.STORE_UNAVAILABLE, _STOPPED, facts)
 
 
 def _unavailable(error: StoreError) -> str:

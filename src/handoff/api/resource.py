@@ -1,5 +1,6 @@
 """Ordinary routes: FastAPI's own handling, with this API's bounds, its problems for errors, and the request's id."""
 
+from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -75,6 +76,9 @@ def _bounded(handle: Handler, scope: str, *, has_body: bool) -> Handler:
         except _ERRORS as error:
             refuse = _refuse(error, facts)
             return refused(refuse.refusal, refuse.detail, facts, refuse.members)
+        except CancelledError:  # by a server that stops and waits no longer; its work may be done all the same
+            facts.reason = "the server stopped"
+            return refused(Refusal.STORE_UNAVAILABLE, "The service stopped meanwhile: repeat the request.", facts)
         response.headers["x-request-id"] = facts.request_id
         return response
 

@@ -1,6 +1,7 @@
 """Writes in pairs: the head of an answer waits for its body, and both are sent together."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 # What is longer is no head, and nothing is gained by keeping it.
@@ -11,11 +12,15 @@ class PairedWrites:
     """A transport that keeps a write until the next one, or until the next turn of the event loop.
 
     uvicorn writes head and body of an answer apart. Each would be a system call, a packet, and a client that is woken.
+    `on_close` is called when the connection is being closed from here, with some of an answer perhaps not yet sent.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, on_close: Callable[[], None] = lambda: None
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._on_close = on_close
         self._kept: bytes | None = None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (of the transport)
@@ -36,7 +41,9 @@ class PairedWrites:
     def close(self) -> None:
         """Close the connection once all is sent."""
         self._send_kept()
-        self._transport.close()
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._on_close()
 
     def _send_kept(self) -> None:
         kept, self._kept = self._kept, None

@@ -1,6 +1,8 @@
 """The seam for PostgreSQL, a round trip away: each read is one statement, and all that is written together is one.
 
 Keys and rows go as JSON texts. As arrays, one per column, rows would cost the driver four times as much.
+Such a text is read as jsonb, which keeps neither the order of members nor how a number was written: so a column that is
+JSON itself goes in it as text.
 """
 
 from collections.abc import Collection, Sequence
@@ -31,7 +33,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg
 
 from handoff.domain.encoding import as_json
-from handoff.store.batch import Append, Change, Columns, Count, Key, Write
+from handoff.store.batch import Append, Change, Columns, Count, Key, Row, Write
 
 _DIALECT: Final = psycopg.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotation there
 _KEYS: Final = "keys"
@@ -52,7 +54,7 @@ class PostgresBatch:
         if wanted:
             forms = tuple(map(_form_of, wanted))
             texts = {
-                _rows(place): as_json([[row[name] for name in form.names] for row in write.rows]).decode()
+                _rows(place): as_json(_values(form, write.rows)).decode()
                 for place, (form, write) in enumerate(zip(forms, wanted, strict=True))
             }
             connection.exec_driver_sql(_statement(forms), texts)
@@ -78,6 +80,20 @@ def _form_of(write: Write) -> _Form:
             return _Form(Change, table, names)
         case Count(table, heads):
             return _Form(Count, table, names, heads=heads)
+
+
+def _values(form: _Form, rows: Sequence[Row]) -> list[list[Any]]:
+    """The rows' values, each as it goes into a JSON text."""
+    kept = _kept_names(form.table, form.names)
+    if not kept:
+        return [[row[name] for name in form.names] for row in rows]
+    return [[as_json(row[name]).decode() if name in kept else row[name] for name in form.names] for row in rows]
+
+
+@cache
+def _kept_names(table: Table, names: tuple[str, ...]) -> frozenset[str]:
+    """The columns that are JSON themselves."""
+    return frozenset(name for name in names if isinstance(table.c[name].type, JSON))
 
 
 def _rows(place: int) -> str:
@@ -155,8 +171,6 @@ def _source(parameter: str, *, is_numbered: bool = False) -> TableValuedAlias:
 def _value(source: TableValuedAlias, place: int, column: Column[Any]) -> ColumnElement[Any]:
     """What stands at a place of a row, of the column's type."""
     index: ColumnElement[int] = literal_column(str(place))
-    if isinstance(column.type, JSON):
-        return cast(source.c.value.op("->")(index), column.type)
     text: ColumnElement[Any] = source.c.value.op("->>", return_type=Text())(index)
     return text if isinstance(column.type, Text) else cast(text, column.type)
 

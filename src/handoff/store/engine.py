@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
-from handoff.service.ports import Contended, StoreError, Unwritable
+from handoff.service.ports import Contended, StoreError, StoreUnavailable, Unwritable
 from handoff.store.errors import translated
 
 # A writer of another process holds the SQLite lock for one commit; five seconds of waiting mean that it hangs.
@@ -39,6 +39,10 @@ _POSTGRES_DEFAULTS: Final[Mapping[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
+_NO_URL: Final = (
+    "HANDOFF_DATABASE_URL is no URL of PostgreSQL, or has a parameter that PostgreSQL does not know: "
+    "in user and password write % as %25, @ as %40, / as %2F and a space as %20"
+)
 # Reads are few and cached: two connections serve them, and none is trusted without a ping.
 _READER_POOL: Final = {"poolclass": QueuePool, "pool_size": 2, "max_overflow": 2, "pool_pre_ping": True}
 
@@ -137,7 +141,16 @@ async def async_connect(url: str) -> psycopg.AsyncConnection[Any]:
 
 
 def _unset_defaults(url: str) -> dict[str, Any]:
-    given = conninfo_to_dict(url)
+    """The bounds that the URL does not set itself. Raises StoreUnavailable for one that is none.
+
+    libpq quotes what it cannot read, and takes the rest of a password for a host: neither may come into a log.
+    """
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise StoreUnavailable(_NO_URL) from None
+    if "@" in str(given.get("host")):
+        raise StoreUnavailable(_NO_URL)
     return {name: value for name, value in _POSTGRES_DEFAULTS.items() if name not in given}
 
 
@@ -147,6 +160,8 @@ class ThreadConnection:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
+        # Its own, which any thread may look at: SQLAlchemy would look after a connection that is lost, and connect.
+        self._driver: object = None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -155,6 +170,7 @@ class ThreadConnection:
             with translated():
                 if self._connection is None:
                     self._connection = self._engine.connect()
+                    self._driver = self._connection.connection.driver_connection
                 with self._connection.begin():
                     yield self._connection
         except (Contended, Unwritable):
@@ -166,17 +182,17 @@ class ThreadConnection:
     def abort(self) -> None:
         """Break the connection under the thread that uses it, which then fails; called from another thread.
 
-        For a server that is silent while its connection looks well. SQLite's waits are bounded by themselves.
+        For a server that is silent while its connection looks well; of one that is gone nothing has to be broken.
+        SQLite's waits are bounded by themselves.
         """
-        connection = self._connection
-        driver = connection.connection.driver_connection if connection is not None else None
-        if isinstance(driver, psycopg.Connection) and not driver.closed:
-            with socket.socket(fileno=os.dup(driver.fileno())) as twin:
+        driver = self._driver
+        if isinstance(driver, psycopg.Connection):
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(driver.fileno())) as twin:
                 twin.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the connection; the next transaction opens another."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
             connection.invalidate()
             connection.close()
