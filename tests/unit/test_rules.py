@@ -296,6 +296,8 @@ RULES: Final[Mapping[str, Rule]] = {
             "with contextlib.suppress(asyncio.CancelledError):\n    run()",
         ),
         known={
+            "api/assign.py:_handle": "answers, so that the caller knows to repeat the call",
+            "api/resource.py:bounded": "answers, so that the caller knows to repeat the call",
             "service/dispatcher.py:_attempt": "ends with it, and gives the message back",
             "service/following.py:stop": "the task that it has cancelled itself",
             "store/wakeups.py:_kept_up": "the task that it has cancelled itself",
