@@ -320,7 +320,7 @@ def place_of(tree: ast.AST, line: int) -> str:
 
 
 def broken_at(rule: Rule) -> set[str]:
-    """Where the source breaks the rule: `store/engine.py:_configure`."""
+    """Where the source breaks the rule: `store/engine_sqlite.py:_configure`."""
     found = set()
     for path in sorted(SOURCE.rglob("*.py")):
         tree = ast.parse(path.read_text())
