@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from handoff import __version__
-from handoff.delivery.sender import HttpSender, SenderOptions
 from handoff.delivery.signature import Signer
 from handoff.domain.address_policy import AddressRules
 from handoff.outboxes import open_outbox, retaining
@@ -24,19 +25,26 @@ from handoff.store.wakeups import Channel, listening
 from handoff.system import SystemChance, SystemClock, SystemIds
 from handoff.telemetry.logs import Teller
 
+if TYPE_CHECKING:
+    from handoff.delivery.sender import HttpSender, SenderOptions
+
 OpenOutbox = Callable[[Settings], Outbox]
 OpenSender = Callable[[Settings], AbstractAsyncContextManager[Sender]]
 
 
-def open_sender(settings: Settings) -> HttpSender:
-    """What posts callbacks, in the running event loop."""
-    options = SenderOptions(
+def open_sender(settings: Settings) -> "HttpSender":
+    """What posts callbacks, in the running event loop. Its client is imported here, since who posts none needs none."""
+    delivery = import_module("handoff.delivery.sender")
+    options: SenderOptions = delivery.SenderOptions(
         user_agent=f"Handoff/{__version__}",
         timeout_s=settings.callback_timeout_seconds,
         in_flight=settings.callback_in_flight,
         ca_file=settings.callback_ca_file,
     )
-    return HttpSender(address_rules(settings), Signer(signing_secrets(settings)), SystemClock(), options)
+    sender: HttpSender = delivery.HttpSender(
+        address_rules(settings), Signer(signing_secrets(settings)), SystemClock(), options
+    )
+    return sender
 
 
 @asynccontextmanager

@@ -4,7 +4,8 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from handoff.service.meter import UNMEASURED, Meter
 from handoff.settings import Settings
@@ -12,8 +13,10 @@ from handoff.store.depth import SqlOutboxDepth
 from handoff.store.engine import open_reader
 from handoff.system import SystemClock, listen
 from handoff.telemetry.depth import DepthWatch
-from handoff.telemetry.metrics import Metrics
 from handoff.telemetry.server import serving
+
+if TYPE_CHECKING:
+    from handoff.telemetry.metrics import Metrics
 
 log = logging.getLogger("handoff")
 
@@ -42,7 +45,8 @@ async def metering(settings: Settings, port: socket.socket | None = None) -> Asy
         stack.callback(store.close)
         watch = DepthWatch(store)
         stack.callback(watch.close)
-        metrics = Metrics(watch, SystemClock())
+        # With its library, which who is not measured has no use for.
+        metrics: Metrics = import_module("handoff.telemetry.metrics").Metrics(watch, SystemClock())
         await stack.enter_async_context(serving(metrics.render, listener))
         log.info("metrics", extra={"url": f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"})
         yield metrics

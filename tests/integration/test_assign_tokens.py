@@ -5,7 +5,7 @@ import hmac
 import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -295,6 +295,46 @@ async def test_a_remembered_token_is_trusted_for_its_time_and_never_past_its_exp
 
     assert {verified.app.app_id for verified in found} == {APP}
     assert [error.value.refusal.code for error in (past_exp, past_trust)] == ["token_invalid"] * 2
+
+
+def remembered_by(authenticator: Authenticator) -> Mapping[bytes, object]:
+    return authenticator._verified  # noqa: SLF001 (nothing else shows it)
+
+
+@pytest.mark.anyio
+async def test_what_is_remembered_of_a_token_cannot_be_used_as_one(api: Api) -> None:
+    token, store = sample.token(), open_directory(api.settings)
+    with closing(store), ThreadPoolExecutor(1) as executor:
+        directory = Directory(store, worker=Worker(executor), trust_s=60)
+        authenticator = Authenticator(directory, SetClock(), elapsed_s=lambda: 0.0, trust_s=60, leeway_s=30)
+        await authenticator.authenticate(Headers({"auth": token}))
+
+    told = repr(remembered_by(authenticator))
+    assert "App(" in told
+    assert [part for part in token.split(".") if part in told] == []
+
+
+@pytest.mark.anyio
+async def test_ten_thousand_tokens_are_remembered_at_the_most_and_the_newest_of_them_longest(api: Api) -> None:
+    store = open_directory(api.settings)
+    heads = [Headers({"auth": sample.token(iat=number)}) for number in range(10_001)]
+    with closing(store), ThreadPoolExecutor(1) as executor:
+        remembering, forgetful = (Directory(store, worker=Worker(executor), trust_s=trust_s) for trust_s in (600, 0))
+        authenticator = Authenticator(remembering, SetClock(), elapsed_s=lambda: 0.0, trust_s=60, leeway_s=30)
+        for headers in heads[:-1]:
+            await authenticator.authenticate(headers)
+        all_of_them = len(remembered_by(authenticator))
+        await authenticator.authenticate(heads[-1])
+        set_app(api, secrets=["n" * 64])
+        authenticator._directory = forgetful  # noqa: SLF001 (from here on what is not remembered is refused)
+        newest = await authenticator.authenticate(heads[-1])
+        with pytest.raises(Refuse) as oldest:
+            await authenticator.authenticate(heads[0])
+
+    assert all_of_them == 10_000
+    assert 9_000 <= len(remembered_by(authenticator)) <= 10_000
+    assert newest.app.app_id == APP
+    assert oldest.value.refusal.code == "token_invalid"
 
 
 @pytest.mark.anyio

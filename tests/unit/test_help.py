@@ -3,15 +3,12 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from handoff import Settings
 from handoff.cli import main
-from handoff.migrating import migrate_store
 
 CONTEXT = click.Context(main)
 NAMES = main.list_commands(CONTEXT)
@@ -57,24 +54,6 @@ def test_a_command_on_the_store_imports_no_web_framework() -> None:
     program = "import sys, handoff.cli.apps, handoff.cli.callbacks, handoff.cli.directory, handoff.cli.store\n"
     program += "print([name for name in ('fastapi', 'aiohttp', 'uvicorn') if name in sys.modules])"
 
-    shown = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-
-    assert shown == "[]\n"
-
-
-def test_a_server_whose_store_is_ready_holds_nothing_that_it_does_not_need(tmp_path: Path) -> None:
-    settings = Settings(database_url=f"sqlite:///{tmp_path}/handoff.db")
-    migrate_store(settings)
-    program = f"""
-import sys
-import handoff.cli.serve
-from handoff import Settings
-from handoff.migrating import prepare_store
-from handoff.telemetry.logs import configure_logs
-configure_logs("json", "INFO")
-prepare_store(Settings(database_url={settings.database_url!r}))
-print([name for name in ("alembic", "structlog", "redis") if name in sys.modules])
-"""
     shown = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
 
     assert shown == "[]\n"

@@ -73,7 +73,7 @@ class HttpSender:
             connector=gated_connector(
                 rules,
                 resolver=self._resolver,
-                ssl_context=_trust(options.ca_file),
+                ssl_context=None if options.ca_file is None else _trusting(options.ca_file),
                 limit=options.in_flight,
                 keepalive_timeout=_KEEP_ALIVE_S,
             ),
@@ -265,10 +265,10 @@ def _sentence(error: Exception) -> str:
     return said[:_EXCERPT_BYTES] or type(error).__name__
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    """What trusts the file's certificates besides the system's. Without such a file aiohttp's own context will do."""
     context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
+    context.load_verify_locations(ca_file)
     return context
 
 

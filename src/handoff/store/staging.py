@@ -5,11 +5,10 @@ comparing and all, is done by the database for the whole batch. A temporary tabl
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from operator import itemgetter
 from typing import Any, Final
 
-import psycopg
-from psycopg import sql
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -29,7 +28,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import JSON, TypeEngine
 
-from handoff.store.errors import translate_sqlstate
 from handoff.store.schema import REVISION
 
 Row = Mapping[str, Any]
@@ -55,27 +53,16 @@ class Staged:
         self._values: Callable[[Row], tuple[Any, ...]] = itemgetter(*columns)
         # Without Core's handling of every value in every row.
         self._insert = str(insert(self.table).compile(dialect=sqlite.dialect()))
-        names = sql.SQL(", ").join(map(sql.Identifier, columns))
-        self._copy = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(self.table.name), names)
 
     def fill(self, connection: Connection, rows: Iterable[Row]) -> None:
         """Have exactly these rows in the table, until the transaction ends. Raises the store's errors."""
         connection.execute(self._create)
         connection.execute(delete(self.table))
         values = list(map(self._values, rows))
-        driver = connection.connection.driver_connection
-        if isinstance(driver, psycopg.Connection):
-            self._copy_in(driver, values)
+        if connection.dialect.name == "postgresql":
+            import_module("handoff.store.copying").copy_in(connection, self.table, values)
         elif values:
             connection.exec_driver_sql(self._insert, values)
-
-    def _copy_in(self, driver: psycopg.Connection[Any], values: Iterable[tuple[Any, ...]]) -> None:
-        try:
-            with driver.cursor() as cursor, cursor.copy(self._copy) as copy:
-                for row in values:
-                    copy.write_row(row)
-        except psycopg.Error as error:
-            raise translate_sqlstate(error) from error
 
 
 Values = Mapping[str, ColumnElement[Any]]

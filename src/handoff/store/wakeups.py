@@ -10,11 +10,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-import psycopg
-
-from handoff.store.engine import async_connect
+if TYPE_CHECKING:
+    import psycopg
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ async def notifying(url: str) -> AsyncIterator[Callable[[Channel], None]]:
         news.add(channel)
         committed.set()
 
-    async def notify(connection: psycopg.AsyncConnection) -> None:
+    async def notify(connection: "psycopg.AsyncConnection") -> None:
         while True:
             await committed.wait()
             committed.clear()
@@ -57,7 +57,7 @@ async def notifying(url: str) -> AsyncIterator[Callable[[Channel], None]]:
 async def listening(url: str, wakes: Mapping[Channel, Callable[[], None]]) -> AsyncIterator[None]:
     """Call what stands for a channel whenever another process tells of a commit there."""
 
-    async def listen(connection: psycopg.AsyncConnection) -> None:
+    async def listen(connection: "psycopg.AsyncConnection") -> None:
         for channel, wake in wakes.items():
             await connection.execute(f"LISTEN {channel}")
             wake()  # for what was told before we listened
@@ -70,16 +70,17 @@ async def listening(url: str, wakes: Mapping[Channel, Callable[[], None]]) -> As
 
 @asynccontextmanager
 async def _kept_up(
-    url: str, work: Callable[[psycopg.AsyncConnection], Awaitable[None]], name: str
+    url: str, work: "Callable[[psycopg.AsyncConnection], Awaitable[None]]", name: str
 ) -> AsyncIterator[None]:
     """Do the work on a connection, and again on a new one whenever that breaks."""
+    driver, postgres = import_module("psycopg"), import_module("handoff.store.engine_postgres")
 
     async def keep_up() -> None:
         while True:
             try:
-                async with await async_connect(url) as connection:
+                async with await postgres.async_connect(url) as connection:
                     await work(connection)
-            except psycopg.Error as error:
+            except driver.Error as error:
                 log.warning("%s broke off", name, extra={"reason": str(error).strip()})
             await asyncio.sleep(_RECONNECT_S)
 
