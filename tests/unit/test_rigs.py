@@ -2,6 +2,7 @@ import base64
 import contextlib
 import gc
 import hmac
+import itertools
 import json
 import socket
 import subprocess
@@ -105,6 +106,24 @@ def test_a_free_port_can_be_bound_at_once() -> None:
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", port))
+
+
+def test_no_port_is_given_twice() -> None:
+    ports = [free_port() for _ in range(1_000)]
+
+    assert len(set(ports)) == len(ports)
+
+
+def test_processes_that_test_side_by_side_are_given_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = []
+    for worker in ("gw0", "gw1", "gw2"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        ports.append([free_port() for _ in range(200)])
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
+    ports.append([free_port() for _ in range(200)])
+
+    ports.sort(key=max)
+    assert all(max(below) < min(above) for below, above in itertools.pairwise(ports))
 
 
 def test_postgres_answers_with_its_version(postgres: PostgresServer) -> None:
