@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -21,6 +22,7 @@ import psycopg
 import pytest
 from jwt.types import Options
 
+from rigs import memory
 from rigs.evil import EvilHost, say
 from rigs.ports import free_port
 from rigs.postgres import PostgresServer, ServerStartError
@@ -124,6 +126,20 @@ def test_processes_that_test_side_by_side_are_given_ports_of_their_own(monkeypat
 
     ports.sort(key=max)
     assert all(max(below) < min(above) for below, above in itertools.pairwise(ports))
+
+
+def test_memory_is_used_where_it_has_room(tmp_path: Path) -> None:
+    assert memory.folder(tmp_path, enough=1) == tmp_path
+    assert memory.folder(tmp_path, enough=1 << 60) == Path(tempfile.gettempdir())
+    assert memory.folder(tmp_path / "none", enough=1) == Path(tempfile.gettempdir())
+
+
+def test_a_server_that_forgets_the_disk_is_in_memory_and_a_durable_one_is_not(postgres: PostgresServer) -> None:
+    durable = PostgresServer(durable=True)
+    durable.close()
+
+    assert postgres.directory.parent == memory.folder()
+    assert durable.directory.parent == Path(tempfile.gettempdir())
 
 
 def test_postgres_answers_with_its_version(postgres: PostgresServer) -> None:
