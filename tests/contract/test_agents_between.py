@@ -118,7 +118,7 @@ def test_a_queue_waits_for_a_deletion_under_way_and_finds_no_agent(
     assert tables.rows(t.queue_agents) == []
 
 
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)  # SQLite has one lock for all
+@pytest.mark.parametrize("loaded_url", ["postgres"], indirect=True)  # SQLite has one lock for all
 def test_making_a_queue_holds_up_no_assignment_to_its_agents(
     queues: Queues, transfers: TransferStore, meanwhile: ThreadPoolExecutor
 ) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 import httpx
-import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import select
@@ -42,12 +41,6 @@ def states(url: str) -> list[str]:
         found = list(connection.scalars(select(callbacks.c.state).order_by(callbacks.c.callback_id)))
     engine.dispose()
     return found
-
-
-@pytest.fixture
-def loaded_url(database_url: str) -> str:
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
 
 
 def test_success_and_failure_are_told_once_each_in_the_documented_shape(

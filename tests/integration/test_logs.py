@@ -41,12 +41,6 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def loaded_url(database_url: str) -> str:
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
-
-
-@pytest.fixture
 def service(loaded_url: str, start_service: StartService) -> Service:
     return start_service(loaded_url, settings={"log_format": "json"})
 

@@ -26,12 +26,6 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def loaded_url(database_url: str) -> str:
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
-
-
 def test_serve_tells_of_its_requests_and_callbacks(loaded_url: str, start_service: StartService) -> None:
     port = free_port()
     service = start_service(loaded_url, settings={"metrics_port": port})
