@@ -23,7 +23,7 @@ KEY = (sample.ACCOUNT, sample.AGENT)
 MEMBER = WantedMember(agent_id=sample.AGENT, user_id=None, is_preferred=False)
 # Long enough for the other transaction to get as far as it can.
 A_WHILE_S = 0.4
-WAIT_S = 10
+WAIT_S = 60
 
 
 @pytest.fixture

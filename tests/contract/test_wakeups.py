@@ -12,7 +12,7 @@ from handoff.store.wakeups import Channel, listening, notifying
 from rigs import api, sample
 
 pytestmark = pytest.mark.anyio
-WAIT_S = 20
+WAIT_S = 60
 CALLBACKS = Channel.CALLBACKS
 
 
