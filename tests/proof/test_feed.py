@@ -25,7 +25,7 @@ from rigs.callers import callers
 from rigs.feed import FeedWriter, Frame
 from rigs.service import Service
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 WRITERS = 3
 READERS = 3

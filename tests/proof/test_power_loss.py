@@ -31,6 +31,8 @@ from rigs.power import Disk, missing
 from rigs.service import Service
 from rigs.tables import Tables
 
+pytestmark = pytest.mark.alone
+
 CALLERS = 16
 # An answer that was sent is there to be read.
 HEARD_WITHIN_S = 0.1
