@@ -143,7 +143,7 @@ def send_no_http(port: int) -> None:
         b"GET /" + mark + b" HTTP/9.9\r\n\r\n",
         b"POST / HTTP/1.1\r\n" + mark + b"\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
             connection.sendall(sent)
             connection.recv(1_000)
 
