@@ -25,7 +25,10 @@ MASTER = "whsec_" + "QUJD" * 10
 
 def call(service: Service, receiver: Receiver, **changes: object) -> httpx.Response:
     return httpx.post(
-        service.url + sample.PATH, headers=sample.headers(), json=sample.body(receiver.url("/hook"), **changes)
+        service.url + sample.PATH,
+        headers=sample.headers(),
+        json=sample.body(receiver.url("/hook"), **changes),
+        timeout=60,
     )
 
 

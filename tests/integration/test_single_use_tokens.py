@@ -288,7 +288,9 @@ def test_a_used_token_stays_used_when_the_process_is_killed(database_url: str, s
     token = once()
 
     def status() -> int:
-        return httpx.post(service.url + sample.PATH, headers={"auth": token}, json=sample.body()).status_code
+        return httpx.post(
+            service.url + sample.PATH, headers={"auth": token}, json=sample.body(), timeout=60
+        ).status_code
 
     first = status()
     service.kill()

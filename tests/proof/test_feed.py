@@ -189,7 +189,7 @@ async def test_the_pages_show_the_sequence_that_the_streams_show_to_whomever_the
     services = [serve(start_service, loaded) for _ in range(2)]
     async with callers([service.url for service in services]) as group:
         answers = await group.call_at_once([sample.body(botSessionId=session) for session in sessions])
-    async with httpx.AsyncClient(base_url=services[0].url) as client:
+    async with httpx.AsyncClient(base_url=services[0].url, timeout=60) as client:
         answer = await client.get(feed.PATH, headers=sample.headers(), params={"limit": 1_000})
     page = answer.json()
     shown = []

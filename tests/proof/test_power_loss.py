@@ -99,6 +99,8 @@ async def cut_under_load(disk: Disk, service: Service, after_s: float, *, is_sto
     """
     told: set[str] = set()
     callers = [asyncio.ensure_future(assign(service.port, f"s-{number}", told)) for number in range(CALLERS)]
+    while not told:  # noqa: ASYNC110 (each caller tells of it in its own time)
+        await asyncio.sleep(0.01)
     await asyncio.sleep(after_s)
     if is_stopped:
         os.kill(service.pid, signal.SIGSTOP)
@@ -214,7 +216,7 @@ def test_what_a_call_wrote_is_forced_to_the_disk_before_it_is_answered(sqlite_ur
     lines = tmp_path / "calls.txt"
 
     with Service(sqlite_url, folder=tmp_path, settings={"dispatcher": "off"}) as service, traced(service.pid, lines):
-        answer = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body())
+        answer = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(), timeout=60)
         deadline = time.monotonic() + 10
         while "HTTP/1.1 200" not in lines.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
