@@ -157,7 +157,7 @@ def test_no_acknowledged_assignment_is_lost_where_syncs_failed_before_the_power(
         load_directory(Settings(database_url=url), sample.directory())
         service = Service(url, folder=tmp_path, settings={"dispatcher": "off", "log_format": "json"})
         service.start()
-        with httpx.Client(base_url=service.url, headers=sample.headers()) as client:
+        with httpx.Client(base_url=service.url, headers=sample.headers(), timeout=60) as client:
 
             def moved() -> int:
                 body = sample.body(aId=None, transferredType="QUEUE", queueId=QUEUES[len(told) % 2])
