@@ -27,8 +27,8 @@ test: setup ## Run the checks and every test, with branch coverage
 	rm -f .coverage .coverage.*
 	TMPDIR=$$($(BIN)/python tests/rigs/memory.py) \
 		$(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --ignore tests/proof
-	$(BIN)/coverage run -m pytest --numprocesses auto --dist worksteal -m "not alone" tests/proof
-	$(BIN)/coverage run -m pytest -m alone tests/proof
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not alone" tests/proof
+	$(BIN)/pytest -m alone tests/proof
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
