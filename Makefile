@@ -25,8 +25,10 @@ run: setup ## Start the service with sample data and a callback receiver
 test: setup ## Run the checks and every test, with branch coverage
 	@$(MAKE) --no-print-directory check
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile --ignore tests/proof
-	$(BIN)/coverage run -m pytest tests/proof
+	TMPDIR=$$($(BIN)/python tests/rigs/memory.py) \
+		$(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --ignore tests/proof
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not alone" tests/proof
+	$(BIN)/pytest -m alone tests/proof
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests shares: a fresh store of each kind, and the service on it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,12 +57,38 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def loaded_postgres_url(postgres: PostgresServer, migrated_postgres_url: str) -> str:
+    """A database with the sample's directory, that tests get copies of."""
+    url = postgres.create_database(like=migrated_postgres_url)
+    load_directory(Settings(database_url=url), sample.directory())
+    return url
+
+
+@pytest.fixture(scope="session")
+def loaded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in SQLite."""
+    file = tmp_path_factory.mktemp("loaded") / "handoff.db"
+    load_directory(Settings(database_url=f"sqlite:///{file}"), sample.directory())
+    return file
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def loaded_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh store with the sample's directory: the test runs once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{shutil.copy(request.getfixturevalue('loaded_file'), tmp_path)}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create_database(like=request.getfixturevalue("loaded_postgres_url"))
+    yield url
+    server.drop_database(url)
+
+
 @pytest.fixture
-def settings(database_url: str) -> Settings:
-    """Settings for a service in the test's own process, with the sample's directory loaded, delivering nothing."""
-    chosen = Settings(database_url=database_url, dispatcher="off")
-    load_directory(chosen, sample.directory())
-    return chosen
+def settings(loaded_url: str) -> Settings:
+    """Settings for a service in the test's own process, with the sample's directory, delivering nothing."""
+    return Settings(database_url=loaded_url, dispatcher="off")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fakes import FakeClock, FakeIds
-from handoff import Settings, load_directory
+from handoff import Settings
 from handoff.outboxes import open_outbox
 from handoff.service.agents import Agents
 from handoff.service.callbacks import CallbackStore
@@ -15,7 +15,6 @@ from handoff.service.queues import Queues
 from handoff.store.audit import SqlAudit
 from handoff.store.outbox import SqlOutbox
 from handoff.stores import open_agents, open_audit, open_callbacks, open_transfer_store
-from rigs import sample
 from rigs.statements import heard, strays
 from rigs.tables import Tables
 
@@ -29,11 +28,9 @@ def every_statement_names_the_account() -> Iterator[None]:
 
 
 @pytest.fixture
-def stored(database_url: str) -> Settings:
+def stored(loaded_url: str) -> Settings:
     """Settings that name a prepared store with the sample's directory."""
-    settings = Settings(database_url=database_url)
-    load_directory(settings, sample.directory())
-    return settings
+    return Settings(database_url=loaded_url)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ KEY = (sample.ACCOUNT, sample.AGENT)
 MEMBER = WantedMember(agent_id=sample.AGENT, user_id=None, is_preferred=False)
 # Long enough for the other transaction to get as far as it can.
 A_WHILE_S = 0.4
-WAIT_S = 10
+WAIT_S = 60
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_queue_waits_for_a_deletion_under_way_and_finds_no_agent(
     assert tables.rows(t.queue_agents) == []
 
 
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)  # SQLite has one lock for all
+@pytest.mark.parametrize("loaded_url", ["postgres"], indirect=True)  # SQLite has one lock for all
 def test_making_a_queue_holds_up_no_assignment_to_its_agents(
     queues: Queues, transfers: TransferStore, meanwhile: ThreadPoolExecutor
 ) -> None:

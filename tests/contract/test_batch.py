@@ -110,7 +110,7 @@ def test_json_comes_back_as_it_was_and_text_unharmed(engine: Engine, batch: Batc
         assert {name: found[name] for name in row} == row
 
 
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)  # SQLite has one lock
+@pytest.mark.parametrize("loaded_url", ["postgres"], indirect=True)  # SQLite has one lock
 def test_whoever_waits_for_a_head_has_locked_all_else_before(engine: Engine, batch: Batch) -> None:
     with engine.begin() as connection:
         batch.write(connection, [to_feed([feed.event()])])

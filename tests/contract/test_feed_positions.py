@@ -12,7 +12,7 @@ from rigs import feed, sample
 from rigs.feed import FeedWriter
 
 ACCOUNTS = ("acc-1", "acc-2", "acc-3")
-WAIT_S = 20
+WAIT_S = 60
 SHORT_S = 0.3
 
 

@@ -12,7 +12,7 @@ from handoff.store.wakeups import Channel, listening, notifying
 from rigs import api, sample
 
 pytestmark = pytest.mark.anyio
-WAIT_S = 20
+WAIT_S = 60
 CALLBACKS = Channel.CALLBACKS
 
 
@@ -83,7 +83,10 @@ async def test_serve_tells_of_its_commits_and_dispatch_listens(postgres_url: str
     load_directory(Settings(database_url=postgres_url), sample.directory())
     service = start_service(postgres_url, settings={"dispatcher": "off"})
     bell = Bell()
-    async with listening(postgres_url, {CALLBACKS: bell.ring}), httpx.AsyncClient(base_url=service.url) as client:
+    async with (
+        listening(postgres_url, {CALLBACKS: bell.ring}),
+        httpx.AsyncClient(base_url=service.url, timeout=60) as client,
+    ):
         await bell.wait()
         answer = await client.post(sample.PATH, headers=sample.headers(), json=sample.body())
         await bell.wait()

@@ -16,10 +16,9 @@ JANE = ("--email", "jane@example.com", "--first-name", "Jane", "--last-name", "D
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
+def url(loaded_url: str) -> str:
     """A store with the sample's directory."""
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
+    return loaded_url
 
 
 @pytest.fixture

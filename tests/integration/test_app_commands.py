@@ -23,10 +23,9 @@ OTHER_SECRET = "n" * 64
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
+def url(loaded_url: str) -> str:
     """A store with the sample's directory."""
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
+    return loaded_url
 
 
 def ran(*arguments: str, url: str, **options: Any) -> Result:

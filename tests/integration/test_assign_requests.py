@@ -180,7 +180,7 @@ def test_a_body_of_unknown_length_is_counted_as_it_arrives(sqlite_url: str, star
     def post(size: int) -> httpx2.Response:
         body = padded(size)
         pieces = (body[place : place + 8_000] for place in range(0, size, 8_000))
-        return httpx2.post(service.url + sample.PATH, headers=sample.headers(), content=pieces)
+        return httpx2.post(service.url + sample.PATH, headers=sample.headers(), content=pieces, timeout=60)
 
     exceeds, fits = post(LIMIT + 1), post(LIMIT)
 

@@ -23,10 +23,9 @@ DEAD: dict[str, Any] = {"state": "dead", "dead_reason": "gone", "last_status": 4
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
+def url(loaded_url: str) -> str:
     """A store with the sample's directory."""
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
+    return loaded_url
 
 
 def write(url: str, name: str, *, account_id: str = sample.ACCOUNT, age_days: float = 0, **columns: Any) -> str:

@@ -319,7 +319,7 @@ def test_a_callback_sent_anew_arrives_once_more_under_its_id(database_url: str, 
     load_directory(Settings(database_url=database_url), sample.directory())
     with Receiver(answer=410) as receiver:
         service = start_service(database_url)
-        client = httpx.Client(base_url=service.url)
+        client = httpx.Client(base_url=service.url, timeout=60)
         client.post(sample.PATH, headers=sample.headers(), json=sample.body(receiver.url()))
         (first,) = receiver.wait_for(1)
         callback_id = first.headers["webhook-id"]

@@ -48,10 +48,10 @@ def test_an_import_counts_what_it_wrote_and_repeats_without_harm(database_url: s
 def test_an_import_leaves_holders_and_load_alone(database_url: str, start_service: StartService) -> None:
     imported(database_url)
     service = start_service(database_url, settings={"dispatcher": "off"})
-    won = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body())
+    won = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(), timeout=60)
 
     imported(database_url)
-    repeated = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body())
+    repeated = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(), timeout=60)
     diagnosis = handoff("doctor", url=database_url)
 
     assert won.content == repeated.content

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 import httpx
-import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import select
@@ -26,7 +25,10 @@ MASTER = "whsec_" + "QUJD" * 10
 
 def call(service: Service, receiver: Receiver, **changes: object) -> httpx.Response:
     return httpx.post(
-        service.url + sample.PATH, headers=sample.headers(), json=sample.body(receiver.url("/hook"), **changes)
+        service.url + sample.PATH,
+        headers=sample.headers(),
+        json=sample.body(receiver.url("/hook"), **changes),
+        timeout=60,
     )
 
 
@@ -42,12 +44,6 @@ def states(url: str) -> list[str]:
         found = list(connection.scalars(select(callbacks.c.state).order_by(callbacks.c.callback_id)))
     engine.dispose()
     return found
-
-
-@pytest.fixture
-def loaded_url(database_url: str) -> str:
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
 
 
 def test_success_and_failure_are_told_once_each_in_the_documented_shape(
@@ -100,21 +96,23 @@ def test_a_dispatcher_of_its_own_delivers_what_serve_only_records(loaded_url: st
         call(service, receiver)
         before = states(loaded_url)
         dispatcher = start_service(loaded_url, command=("handoff", "dispatch"))
-        receiver.wait_for(1, timeout_s=30)
+        receiver.wait_for(1)
         eventually(lambda: states(loaded_url) == ["delivered"])
 
     assert before == ["pending"]
     assert dispatcher.stop() == 0
 
 
-def call_one_by_one(service: Service, receiver: Receiver, count: int) -> float:
-    """Make so many calls, each once the callback of the one before is there; the seconds that all of it took."""
+def call_one_by_one(service: Service, receiver: Receiver, count: int) -> list[float]:
+    """Make so many calls, each once the callback of the one before is there; the seconds that each took, in order."""
+    took_s = []
     before = len(receiver.received)
-    began = time.monotonic()
     for number in range(before + 1, before + count + 1):
+        began = time.monotonic()
         call(service, receiver, aId=f"a-nobody-{number}")
         receiver.wait_for(number)
-    return time.monotonic() - began
+        took_s.append(time.monotonic() - began)
+    return sorted(took_s)
 
 
 def test_a_callback_leaves_with_its_commit_and_waits_for_no_look(loaded_url: str, start_service: StartService) -> None:
@@ -123,8 +121,8 @@ def test_a_callback_leaves_with_its_commit_and_waits_for_no_look(loaded_url: str
         call_one_by_one(service, receiver, 2)
         took_s = call_one_by_one(service, receiver, 12)
 
-    # A dispatcher that only looked once a second would take ten.
-    assert took_s < 5
+    # A dispatcher that only looked once a second would take most of one for each. A busy machine is slow with some.
+    assert took_s[4] < 0.5, took_s
 
 
 def test_a_dispatcher_of_its_own_is_woken_by_the_commit(postgres_url: str, start_service: StartService) -> None:
@@ -133,10 +131,10 @@ def test_a_dispatcher_of_its_own_is_woken_by_the_commit(postgres_url: str, start
     start_service(postgres_url, command=("handoff", "dispatch"))
     with Receiver() as receiver:
         call(service, receiver)
-        receiver.wait_for(1, timeout_s=30)
+        receiver.wait_for(1)
         took_s = call_one_by_one(service, receiver, 12)
 
-    assert took_s < 5
+    assert took_s[4] < 0.5, took_s
 
 
 def test_a_callback_outlives_the_process_that_recorded_it(loaded_url: str, start_service: StartService) -> None:
@@ -145,7 +143,7 @@ def test_a_callback_outlives_the_process_that_recorded_it(loaded_url: str, start
         call(service, receiver)
         service.kill()
         start_service(loaded_url)
-        (received,) = receiver.wait_for(1, timeout_s=30)
+        (received,) = receiver.wait_for(1)
 
     assert json.loads(received.body)["status"] == "transferred"
 
@@ -155,7 +153,7 @@ def test_a_receiver_that_fails_is_told_again_under_the_same_id(loaded_url: str, 
     service = start_service(loaded_url)
     with Receiver(answer=lambda _: (next(answers), {})) as receiver:
         call(service, receiver)
-        first, second = receiver.wait_for(2, timeout_s=30)
+        first, second = receiver.wait_for(2)
 
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body

@@ -38,7 +38,7 @@ def test_the_printed_request_is_answered_and_its_callback_is_printed(tmp_path: P
         url = re.findall(r"'(http://localhost:\d+/agentassist[^']*)'", words)[0]
         headers = dict(header.split(": ") for header in re.findall(r"--header '([^']*)'", words))
         body = re.findall(r"--data '(\{.*?\})'", words, re.DOTALL)[0]
-        answers = [httpx.post(url, headers=headers, content=body) for _ in range(2)]
+        answers = [httpx.post(url, headers=headers, content=body, timeout=60) for _ in range(2)]
         callback = demo.stdout.readline()
         while callback == "\n":
             callback = demo.stdout.readline()

@@ -265,7 +265,7 @@ def test_closed_sessions_and_holders_stay_behind(url: str, start_service: StartS
     ran("apps", "enable", sample.APP, url=url)
     ran("apps", "change", sample.APP, "--no-require-exp", "--no-require-jti", url=url)
     service = start_service(url, settings={"dispatcher": "off"})
-    won = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body())
+    won = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(), timeout=60)
 
     found = exported(url)["sessions"]
 

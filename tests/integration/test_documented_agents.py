@@ -158,7 +158,7 @@ def test_a_custom_id_goes_through_a_real_server_as_it_is(
     running = start_service(sqlite_url, settings={"dispatcher": "off"})
 
     path = f"/agentassist/api/v1/public/{sample.STREAM}/agents/customId/{quote(custom_id, safe='')}"
-    answer = httpx.get(running.url + path, headers=sample.headers())
+    answer = httpx.get(running.url + path, headers=sample.headers(), timeout=60)
 
     assert [one["customId"] for one in answer.json()] == [custom_id]
 

@@ -34,6 +34,7 @@ def test_the_documented_request_gets_the_documented_answer(
         service.url + DOCUMENTED_PATH,
         headers={"auth": sample.token(), **DOCUMENTED_HEADERS},
         content=DOCUMENTED_BODY,
+        timeout=60,
     )
 
     body = answer.json()

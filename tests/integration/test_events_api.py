@@ -192,7 +192,7 @@ async def test_a_stream_shows_what_the_pages_show(service: Service, writer: Feed
         *(feed.event(number, stream_id=OTHER_STREAM if number % 3 else sample.STREAM) for number in range(300)),
         feed.event("Zoë \u2028 \u0085\r\n", kind=EventKind.AGENT_CREATED, stream_id=None),
     )
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         answer = await client.get(feed.PATH, headers=sample.headers(), params={"limit": 1_000})
     paged = answer.json()["results"]
 
@@ -278,7 +278,7 @@ def test_a_server_that_stops_waits_for_no_reader_that_does_not_read(service: Ser
     for _ in range(20):
         writer.write(*(feed.event(body=b'{"x":"%s"}' % (b"x" * 10_000)) for _ in range(100)))
     with (
-        httpx.Client(trust_env=False) as client,
+        httpx.Client(trust_env=False, timeout=60) as client,
         client.stream(
             "GET",
             service.url + feed.PATH,
@@ -300,7 +300,7 @@ def test_a_server_that_stops_waits_for_no_reader_that_does_not_read(service: Ser
 def test_a_stream_is_in_the_log_once_it_is_over(service: Service, writer: FeedWriter) -> None:
     del writer
     with httpx.stream(
-        "GET", service.url + feed.PATH, headers=sample.headers(accept="text/event-stream, */*;q=0.1")
+        "GET", service.url + feed.PATH, headers=sample.headers(accept="text/event-stream, */*;q=0.1"), timeout=60
     ) as response:
         assert response.status_code == 200
         request_id = response.headers["x-request-id"]

@@ -25,7 +25,8 @@ IN_URL, IN_QUERY, IN_HEADER, IN_BODY, IN_PATH = "Zurl", "Zquery", "Zheader", "Zb
 
 
 def lines(service: Service) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in service.log.read_text().splitlines()]
+    """Those that are written to their end."""
+    return [json.loads(line) for line in service.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def said(service: Service, event: str, count: int) -> list[dict[str, Any]]:
@@ -41,18 +42,12 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def loaded_url(database_url: str) -> str:
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
-
-
-@pytest.fixture
 def service(loaded_url: str, start_service: StartService) -> Service:
     return start_service(loaded_url, settings={"log_format": "json"})
 
 
 def test_a_request_is_told_in_one_line_with_what_became_of_it(service: Service) -> None:
-    with Receiver() as receiver, httpx.Client(base_url=service.url) as client:
+    with Receiver() as receiver, httpx.Client(base_url=service.url, timeout=60) as client:
         body = sample.body(receiver.url())
         won = client.post(sample.PATH, headers=sample.headers(**{"x-request-id": "r-1"}), json=body)
         lost = client.post(sample.PATH, headers=sample.headers(), json=body | {"aId": sample.OTHER_AGENT})
@@ -94,8 +89,8 @@ def test_a_request_is_told_in_one_line_with_what_became_of_it(service: Service) 
 
 def test_what_machines_ask_and_the_api_page_are_no_lines(service: Service) -> None:
     for path in ("/livez", "/readyz", "/docs", "/openapi.json", "/docs/assets/favicon.png"):
-        assert httpx.get(service.url + path).status_code == 200
-    httpx.get(service.url + "/nowhere")
+        assert httpx.get(service.url + path, timeout=60).status_code == 200
+    httpx.get(service.url + "/nowhere", timeout=60)
 
     assert len(said(service, "request", 1)) == 1
 
@@ -104,7 +99,7 @@ def test_an_attempt_is_told_in_one_line_with_what_follows(service: Service) -> N
     answers = iter([500, 410])
     with Receiver(answer=lambda _: (next(answers), {})) as receiver:
         body = sample.body(receiver.url("/hook"))
-        won = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=body)
+        won = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=body, timeout=60)
         again, dead = said(service, "callback", 2)
         received, _ = receiver.received
 
@@ -120,7 +115,7 @@ def test_an_attempt_is_told_in_one_line_with_what_follows(service: Service) -> N
 
 def test_an_attempt_without_an_answer_is_told_with_its_error(service: Service) -> None:
     body = sample.body(f"http://127.0.0.1:{free_port()}/")
-    httpx.post(service.url + sample.PATH, headers=sample.headers(), json=body)
+    httpx.post(service.url + sample.PATH, headers=sample.headers(), json=body, timeout=60)
     (line,) = said(service, "callback", 1)
 
     assert (line["error"], line["outcome"], "status" in line) == ("connect", "again", False)
@@ -132,7 +127,7 @@ def test_nothing_secret_is_in_any_line_at_any_level(loaded_url: str, start_servi
     )
     unknown = jwt.encode({"appId": "cs-nobody"}, sample.SECRET, "HS256")
     kept: list[Received] = []
-    with Receiver(answer=lambda _: (200, {"x-said": IN_HEADER})) as receiver, httpx.Client() as client:
+    with Receiver(answer=lambda _: (200, {"x-said": IN_HEADER})) as receiver, httpx.Client(timeout=60) as client:
         url = receiver.url(f"/{IN_URL}?token={IN_QUERY}")
         headers = sample.headers(cookie=IN_HEADER, **{"idempotency-key": IN_HEADER})
         for body in (sample.body(url, name=IN_BODY), sample.body(url, aId=sample.OTHER_AGENT, name=IN_BODY)):
@@ -163,7 +158,9 @@ def test_what_the_store_says_of_a_row_is_not_told(database_url: str, start_servi
         connection.execute(text("DROP TABLE callbacks"))
     engine.dispose()
     service = start_service(database_url, settings={"log_format": "json", "dispatcher": "off"})
-    httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(f"http://localhost/{IN_URL}"))
+    httpx.post(
+        service.url + sample.PATH, headers=sample.headers(), json=sample.body(f"http://localhost/{IN_URL}"), timeout=60
+    )
     (line,) = said(service, "request", 1)
 
     assert (line["status"], line["outcome"], "callbacks" in line["reason"]) == (503, "store_unavailable", True)

@@ -26,19 +26,13 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def loaded_url(database_url: str) -> str:
-    load_directory(Settings(database_url=database_url), sample.directory())
-    return database_url
-
-
 def test_serve_tells_of_its_requests_and_callbacks(loaded_url: str, start_service: StartService) -> None:
     port = free_port()
     service = start_service(loaded_url, settings={"metrics_port": port})
     with Receiver() as receiver:
         body = sample.body(receiver.url())
         for changes in ({}, {}, {"aId": sample.OTHER_AGENT}, {"orgId": None}):
-            httpx.post(service.url + sample.PATH, headers=sample.headers(), json=body | changes)
+            httpx.post(service.url + sample.PATH, headers=sample.headers(), json=body | changes, timeout=60)
         eventually(lambda: scraped(port)['handoff_callback_attempts_total{class="2xx"}'] == 2)
     series = scraped(port)
 
@@ -57,7 +51,7 @@ def test_a_dispatcher_of_its_own_tells_of_its_callbacks(loaded_url: str, start_s
     port = free_port()
     service = start_service(loaded_url, settings={"dispatcher": "off"})
     with Receiver() as receiver:
-        httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(receiver.url()))
+        httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(receiver.url()), timeout=60)
         dispatcher = start_service(loaded_url, command=("handoff", "dispatch"), settings={"metrics_port": port})
         receiver.wait_for(1, timeout_s=30)
         eventually(lambda: scraped(port)['handoff_callback_attempts_total{class="2xx"}'] == 1)

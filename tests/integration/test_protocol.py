@@ -28,7 +28,7 @@ GOOD = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 class Impatient(BoundedHttpProtocol):
     """Waits for no head."""
 
-    head_timeout_s = 0.2
+    head_timeout_s = 0.5
 
 
 class Unread(BoundedHttpProtocol):

@@ -19,8 +19,8 @@ from handoff.service.ports import StoreUnavailable
 from handoff.store import tables
 from handoff.stores import open_transfer_store
 from rigs import sample
-from rigs.api import Api, refusal, routes, serving, to_agent
-from rigs.sample import ACCOUNT, AGENT, OTHER_AGENT
+from rigs.api import Api, refusal, routes, serving, to_agent, to_queue
+from rigs.sample import ACCOUNT, AGENT, OTHER_AGENT, QUEUE
 
 EXCEEDED = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying."
 CALLBACKS = sample.PATH.replace("assign-conversation", "callbacks")
@@ -83,7 +83,7 @@ def test_every_answer_tells_of_the_budget_and_a_refused_one_when_to_come_again(s
     assert [budget(answer)[:2] for answer in answers] == [("transfers", 1), ("transfers", 0), ("transfers", 0)]
     assert [answer.headers.get("retry-after") for answer in answers[:2]] == [None, None]
     assert answers[2].headers["retry-after"] == str(budget(answers[2])[2])
-    assert 55 <= int(answers[2].headers["retry-after"]) <= 60
+    assert 30 <= int(answers[2].headers["retry-after"]) <= 60
 
 
 def test_another_period_is_told_as_it_is(serve: Serve) -> None:
@@ -97,13 +97,14 @@ def test_another_period_is_told_as_it_is(serve: Serve) -> None:
 
 def test_after_the_time_that_was_told_the_call_goes_through(serve: Serve) -> None:
     api = serve("1/second")
-    one, two = sessions(api, 2)
-    api.assign(botSessionId=one)
-    refused = api.assign(botSessionId=two)
-    time.sleep(int(refused.headers["retry-after"]))
+    for name in sessions(api, 50):  # where the first takes a second, another comes too soon
+        answer = api.assign(**to_queue(QUEUE), botSessionId=name)
+        if answer.status_code == 429:
+            break
+    time.sleep(int(answer.headers["retry-after"]))
 
-    assert refusal(refused) == LIMITED
-    assert api.assign(botSessionId=two).status_code == 200
+    assert refusal(answer) == LIMITED
+    assert api.assign(**to_queue(QUEUE), botSessionId=name).status_code == 200
 
 
 @pytest.mark.parametrize("key", [None, "k-1"], ids=["without a key", "with a key"])

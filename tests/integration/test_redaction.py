@@ -143,7 +143,7 @@ def send_no_http(port: int) -> None:
         b"GET /" + mark + b" HTTP/9.9\r\n\r\n",
         b"POST / HTTP/1.1\r\n" + mark + b"\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
             connection.sendall(sent)
             connection.recv(1_000)
 
@@ -168,7 +168,7 @@ def test_nothing_that_is_anybodys_is_in_any_line_of_any_process(
     dispatcher = start_service(url, command=("handoff", "dispatch"), settings=settings)
     answers: list[httpx.Response] = []
 
-    with Receiver(answer=marked_answer) as receiver, httpx.Client(base_url=api.url) as client:
+    with Receiver(answer=marked_answer) as receiver, httpx.Client(base_url=api.url, timeout=60) as client:
         answers += good_and_refused_calls(client, receiver)
         callback_id = answers[0].headers["x-transfer-id"].replace("tr_", "msg_")
         answers += calls_that_say_something_wrong(client)

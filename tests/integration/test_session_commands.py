@@ -231,7 +231,7 @@ def test_transfers_are_listed_with_options_and_shown_with_their_callbacks(url: s
 def test_a_close_beside_a_running_service_frees_the_slot_and_is_an_event(url: str, start_service: StartService) -> None:
     load_directory(Settings(database_url=url), {"agents": [sample.agent(maxChatSupport=1)]})
     service = start_service(url, settings={"dispatcher": "off"})
-    with httpx.Client(base_url=service.url, headers=sample.headers()) as client:
+    with httpx.Client(base_url=service.url, headers=sample.headers(), timeout=60) as client:
         for name in ("s-1", "s-2"):
             assert client.post(f"{BASE}/conversations", json={"botSessionId": name}).status_code == 201
         first = client.post(sample.PATH, json=sample.body(botSessionId="s-1"))

@@ -93,12 +93,12 @@ def test_an_outcome_whose_process_died_before_the_answer_is_repeated_byte_for_by
     headers = sample.headers(**key)
 
     with pytest.raises(httpx.RemoteProtocolError):
-        httpx.post(dying.url + sample.PATH, headers=headers, json=sample.body())
+        httpx.post(dying.url + sample.PATH, headers=headers, json=sample.body(), timeout=60)
 
     assert dying.wait() == -9
     assert counts(database_url)["transfers"] == 1
     service = start_service(database_url, settings={"dispatcher": "off"})
-    repeats = [httpx.post(service.url + sample.PATH, headers=headers, json=sample.body()) for _ in range(2)]
+    repeats = [httpx.post(service.url + sample.PATH, headers=headers, json=sample.body(), timeout=60) for _ in range(2)]
 
     assert [repeat.status_code for repeat in repeats] == [200, 200]
     assert repeats[0].content == repeats[1].content

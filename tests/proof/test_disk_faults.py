@@ -18,6 +18,8 @@ from rigs.disks import SmallDisk, failing_writes, small_disk
 from rigs.front import Front, front, reasons, refused, statuses
 from rigs.postgres import NOBODY, PostgresServer
 
+pytestmark = pytest.mark.alone
+
 WELL = [200, 200, 200]
 # Calls wait so long for their transaction to begin, whatever else waits in its thread, which they are looked after for
 # once a second; and SQLite waits for the lock for 5 s.

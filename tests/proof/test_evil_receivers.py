@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil  # type: ignore[import-untyped]
+import pytest
 
 from conftest import StartService
 from handoff import Settings, load_directory
@@ -16,6 +17,8 @@ from rigs.evil import EvilHost
 from rigs.evils import Evil, Outcome
 from rigs.messages import Seen, after_first_attempt
 from rigs.receiver import Receiver
+
+pytestmark = pytest.mark.alone
 
 TIMEOUT_S = 2
 LIMITS = {"callback_timeout_seconds": TIMEOUT_S, "callback_lease_seconds": 2 * TIMEOUT_S + 10, "grace_seconds": 0}

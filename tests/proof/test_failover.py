@@ -29,6 +29,8 @@ from rigs.recorder import heard, kept
 from rigs.replica import Replica
 from rigs.watch import Seen, Watch, all_go_well
 
+pytestmark = pytest.mark.alone
+
 SERVERS: Final = 2
 AGENTS: Final = tuple(f"a-{number}" for number in range(1, 5))
 DESKS: Final = 4

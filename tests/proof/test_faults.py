@@ -18,6 +18,8 @@ from rigs import sample
 from rigs.front import front, reasons, refused, session, statuses
 from rigs.postgres import PostgresServer
 
+pytestmark = pytest.mark.alone
+
 # A lock is waited for 2 s, and then for 0.2 s by each of 20 calls at most; what came meanwhile may be a second batch.
 LOCKED_S: Final = 13.0
 # A read has 5 s; a batch has 20 s and the 3 s in which it finds no other connection. A little is the machine's.

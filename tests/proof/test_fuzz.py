@@ -41,7 +41,11 @@ from rigs.service import Service
 from rigs.tables import Tables
 
 # What failed may be long.
-pytestmark = [pytest.mark.timeout(1_800), pytest.mark.filterwarnings("ignore:Generating overly large repr")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.timeout(1_800),
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
+]
 
 LEEWAY_S: Final = 30
 # A body may take ten seconds to come, a head here a second and a half.

@@ -16,6 +16,8 @@ from rigs import sample
 from rigs.backlog import Stored, queue_up, stored
 from rigs.receiver import Receiver
 
+pytestmark = pytest.mark.alone
+
 # No attempt on the hole ends while the test runs, so a slot that the hole has is gone; and a stop waits for none.
 LONG_TIMEOUT = {"callback_timeout_seconds": 100, "callback_lease_seconds": 210, "grace_seconds": 0}
 

@@ -23,6 +23,8 @@ from rigs.flood import Flood, all_of
 from rigs.service import Service
 from rigs.tables import Tables
 
+pytestmark = pytest.mark.alone
+
 # What the process may take more than before, at its peak.
 MOST_MORE_MB = 100
 # The calls that wait or are being written; a tenth of the callers.

@@ -31,6 +31,8 @@ from rigs.power import Disk, missing
 from rigs.service import Service
 from rigs.tables import Tables
 
+pytestmark = pytest.mark.alone
+
 CALLERS = 16
 # An answer that was sent is there to be read.
 HEARD_WITHIN_S = 0.1
@@ -97,6 +99,8 @@ async def cut_under_load(disk: Disk, service: Service, after_s: float, *, is_sto
     """
     told: set[str] = set()
     callers = [asyncio.ensure_future(assign(service.port, f"s-{number}", told)) for number in range(CALLERS)]
+    while not told:  # noqa: ASYNC110 (each caller tells of it in its own time)
+        await asyncio.sleep(0.01)
     await asyncio.sleep(after_s)
     if is_stopped:
         os.kill(service.pid, signal.SIGSTOP)
@@ -153,7 +157,7 @@ def test_no_acknowledged_assignment_is_lost_where_syncs_failed_before_the_power(
         load_directory(Settings(database_url=url), sample.directory())
         service = Service(url, folder=tmp_path, settings={"dispatcher": "off", "log_format": "json"})
         service.start()
-        with httpx.Client(base_url=service.url, headers=sample.headers()) as client:
+        with httpx.Client(base_url=service.url, headers=sample.headers(), timeout=60) as client:
 
             def moved() -> int:
                 body = sample.body(aId=None, transferredType="QUEUE", queueId=QUEUES[len(told) % 2])
@@ -212,7 +216,7 @@ def test_what_a_call_wrote_is_forced_to_the_disk_before_it_is_answered(sqlite_ur
     lines = tmp_path / "calls.txt"
 
     with Service(sqlite_url, folder=tmp_path, settings={"dispatcher": "off"}) as service, traced(service.pid, lines):
-        answer = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body())
+        answer = httpx.post(service.url + sample.PATH, headers=sample.headers(), json=sample.body(), timeout=60)
         deadline = time.monotonic() + 10
         while "HTTP/1.1 200" not in lines.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)

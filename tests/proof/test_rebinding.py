@@ -21,7 +21,7 @@ from rigs.backlog import queue_up
 from rigs.messages import Seen, after_first_attempt
 from rigs.receiver import Receiver
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 HERE = ["127.0.0.1"]
 METADATA = ["169.254.169.254"]

@@ -15,6 +15,8 @@ from rigs.front import front, reasons, refused, session, statuses
 from rigs.postgres import PostgresServer
 from rigs.replica import Replica
 
+pytestmark = pytest.mark.alone
+
 WELL = [200, 200, 200]
 # A batch has 20 s, and is looked at once a second; the rest is the machine's.
 CUT_SHORT_S = 20.0 + 1 + 5

@@ -12,7 +12,7 @@ from typing import Self
 
 from rigs.listening import accept_no_more
 
-_HOUSEKEEPING_TIMEOUT_S = 10.0
+_HOUSEKEEPING_TIMEOUT_S = 30.0
 
 # What one flood sends at most: enough to be seen in a process that keeps it, and over within seconds.
 _FLOOD_BYTES = 256 << 20
@@ -65,6 +65,9 @@ class EvilHost:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await talk(reader, writer)
             writer.close()
+            # Under way until nothing is left of it: a loop that ends before leaves the socket to whoever collects it.
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         except asyncio.CancelledError:
             writer.transport.abort()
 
@@ -76,6 +79,7 @@ class EvilHost:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.sleep(0)  # a turn for what was aborted
 
 
 async def take_request(reader: asyncio.StreamReader) -> None:

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+from rigs import memory
 from rigs.ports import free_port
 
 # PostgreSQL refuses to run as root; this is the "nobody" of every Linux.
@@ -76,7 +77,8 @@ class ServerStartError(RuntimeError):
 class PostgresServer:
     """One server with its own directory and port; both stay the same through `kill`, `stop` and `restart`.
 
-    Without `durable` the server forgets the disk (no fsync): fast, and wrong for every proof about crashes.
+    Without `durable` the server forgets the disk (no fsync, and in memory where there is room): fast, and wrong for
+    every proof about crashes.
     `settings` are server settings by name, and win over the rig's own. `programs` is the folder with initdb,
     psql, pgbench, pg_basebackup and the others.
     """
@@ -89,7 +91,8 @@ class PostgresServer:
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        self.directory = Path(tempfile.mkdtemp(prefix="postgres-rig-"))
+        where = None if durable else memory.folder()
+        self.directory = Path(tempfile.mkdtemp(prefix="postgres-rig-", dir=where))
         atexit.register(self.close)
         self.directory.chmod(0o755)
         self.data_directory = self.directory / "data"

@@ -17,7 +17,7 @@ from rigs.listening import accept_no_more
 from rigs.ports import free_port
 
 # Opening and closing a loopback socket takes milliseconds; longer means a broken test run.
-_HOUSEKEEPING_TIMEOUT_S = 10.0
+_HOUSEKEEPING_TIMEOUT_S = 30.0
 
 # Requests still being answered when a test ends are of no interest to it.
 _SHUTDOWN_TIMEOUT_S = 0.1
@@ -78,7 +78,7 @@ class Receiver:
     def url(self, path: str = "/") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def wait_for(self, n: int, timeout_s: float = 10) -> list[Received]:
+    def wait_for(self, n: int, timeout_s: float = 60) -> list[Received]:
         """All requests so far, once there are at least `n`; AssertionError with what came when they stay out."""
         with self._arrival:
             enough = self._arrival.wait_for(lambda: len(self._received) >= n, timeout_s)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from rigs.ports import free_port
@@ -99,8 +100,11 @@ class Service:
                 with urlopen(f"{self.url}/readyz") as answer:
                     if answer.status == 200:
                         return
+            except HTTPError as refused:
+                refused.close()
             except OSError:
-                time.sleep(0.02)
+                pass
+            time.sleep(0.02)
         self.kill()
         raise AssertionError(f"the service did not get ready:\n{self.log.read_text()}")
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 async def asked(url: str) -> list[Told]:
     recorder = Recorder()
-    async with httpx.AsyncClient(base_url=url, timeout=5) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
         await recorder.call(client, CALL)
     return recorder.told
 

@@ -2,10 +2,12 @@ import base64
 import contextlib
 import gc
 import hmac
+import itertools
 import json
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -20,6 +22,7 @@ import psycopg
 import pytest
 from jwt.types import Options
 
+from rigs import memory
 from rigs.evil import EvilHost, say
 from rigs.ports import free_port
 from rigs.postgres import PostgresServer, ServerStartError
@@ -105,6 +108,38 @@ def test_a_free_port_can_be_bound_at_once() -> None:
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", port))
+
+
+def test_no_port_is_given_twice() -> None:
+    ports = [free_port() for _ in range(1_000)]
+
+    assert len(set(ports)) == len(ports)
+
+
+def test_processes_that_test_side_by_side_are_given_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = []
+    for worker in ("gw0", "gw1", "gw2"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        ports.append([free_port() for _ in range(200)])
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
+    ports.append([free_port() for _ in range(200)])
+
+    ports.sort(key=max)
+    assert all(max(below) < min(above) for below, above in itertools.pairwise(ports))
+
+
+def test_memory_is_used_where_it_has_room(tmp_path: Path) -> None:
+    assert memory.folder(tmp_path, enough=1) == tmp_path
+    assert memory.folder(tmp_path, enough=1 << 60) == Path(tempfile.gettempdir())
+    assert memory.folder(tmp_path / "none", enough=1) == Path(tempfile.gettempdir())
+
+
+def test_a_server_that_forgets_the_disk_is_in_memory_and_a_durable_one_is_not(postgres: PostgresServer) -> None:
+    durable = PostgresServer(durable=True)
+    durable.close()
+
+    assert postgres.directory.parent == memory.folder()
+    assert durable.directory.parent == Path(tempfile.gettempdir())
 
 
 def test_postgres_answers_with_its_version(postgres: PostgresServer) -> None:
