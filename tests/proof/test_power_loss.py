@@ -42,14 +42,15 @@ TRACED = "pwrite64,fdatasync,fsync,write,writev,sendto,sendmsg"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The power fails so many times, each time after so many seconds of calls at the most."""
+    """The power fails so many times, each time after so many seconds of calls at the most; all fits on the disk."""
 
     cuts: int
     longest_s: float
+    megabytes: int
 
 
-SHORT = Run(cuts=2, longest_s=0.5)
-LONG = Run(cuts=25, longest_s=4)
+SHORT = Run(cuts=2, longest_s=0.5, megabytes=128)
+LONG = Run(cuts=25, longest_s=4, megabytes=1_024)
 
 
 @pytest.fixture
@@ -72,8 +73,8 @@ def made(disk: Disk) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    with made(Disk(tmp_path)) as disk:
+def disk(tmp_path: Path, run: Run) -> Iterator[Disk]:
+    with made(Disk(tmp_path, megabytes=run.megabytes)) as disk:
         yield disk
 
 
@@ -99,7 +100,8 @@ async def cut_under_load(disk: Disk, service: Service, after_s: float, *, is_sto
     """
     told: set[str] = set()
     callers = [asyncio.ensure_future(assign(service.port, f"s-{number}", told)) for number in range(CALLERS)]
-    while not told:  # noqa: ASYNC110 (each caller tells of it in its own time)
+    while not told:
+        assert not all(caller.done() for caller in callers), "every caller was refused"
         await asyncio.sleep(0.01)
     await asyncio.sleep(after_s)
     if is_stopped:

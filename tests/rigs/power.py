@@ -37,7 +37,7 @@ class Disk:
     is written, and says EIO when it has to be made durable.
     """
 
-    def __init__(self, folder: Path, *, megabytes: int = 256) -> None:
+    def __init__(self, folder: Path, *, megabytes: int) -> None:
         self._image = folder / "disk.img"
         self._bytes = megabytes * _MB
         self.path = folder / "disk"
@@ -52,9 +52,10 @@ class Disk:
 
     def _give_room_to_all_but_free_blocks(self) -> None:
         """A disk that fails must be able to write its journal, or the file system would go read-only."""
-        sparse = self._image.read_bytes()
-        self._image.unlink()
-        self._image.write_bytes(sparse)
+        with self._image.open("r+b", buffering=0) as image:
+            for place in range(0, self._bytes, _MB):
+                piece = os.pread(image.fileno(), _MB, place)
+                os.pwrite(image.fileno(), piece, place)
         self._mount()
         _run("fstrim", self.path)
 
