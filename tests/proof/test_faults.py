@@ -16,6 +16,7 @@ from psycopg import sql
 
 from rigs import sample
 from rigs.front import front, reasons, refused, session, statuses
+from rigs.locks import locked, until_ours_waits
 from rigs.postgres import PostgresServer
 
 pytestmark = pytest.mark.alone
@@ -116,15 +117,6 @@ def until_shown(other: psycopg.Connection, value: str) -> None:
         time.sleep(0.01)
 
 
-@contextmanager
-def locked(url: str, table: str, column: str, *ids: str) -> Iterator[None]:
-    """Rows that somebody else keeps locked."""
-    with psycopg.connect(url) as other:
-        statement = sql.SQL("SELECT 1 FROM {} WHERE {} = ANY(%s) FOR UPDATE")
-        other.execute(statement.format(sql.Identifier(table), sql.Identifier(column)), [list(ids)])
-        yield
-
-
 def test_a_session_that_somebody_keeps_locked_holds_up_its_own_calls_only(
     postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,8 +157,7 @@ def test_a_deadlock_with_another_client_costs_nobody_an_answer(postgres_url: str
         answers: list[int] = []
         caller = threading.Thread(target=lambda: answers.append(door.assign(session(0)).status_code))
         caller.start()
-        with other_client(postgres_url) as watcher:
-            until_one_waits(watcher)
+        until_ours_waits(postgres_url)
 
         with suppress(psycopg.errors.DeadlockDetected):
             other.execute("SELECT 1 FROM sessions WHERE session_id = %s FOR UPDATE", [session(0)])
@@ -174,15 +165,6 @@ def test_a_deadlock_with_another_client_costs_nobody_an_answer(postgres_url: str
 
         caller.join()
         assert answers == [200]
-
-
-def until_one_waits(watcher: psycopg.Connection) -> None:
-    waiting = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'handoff'"
-        " AND wait_event_type = 'Lock'"
-    )
-    while watcher.execute(waiting).fetchone() is None:
-        time.sleep(0.01)
 
 
 def test_a_race_that_is_lost_again_and_again_is_a_503_and_one_that_is_lost_once_is_none(
